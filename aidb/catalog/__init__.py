@@ -1,0 +1,1 @@
+"""The names that SQL may use for items, models and the tables that models fill."""

@@ -1,0 +1,1 @@
+"""Running plans: rounds of candidates, the pipeline that fills tables, statements of definition."""

@@ -1,0 +1,1 @@
+"""From a query to the model calls it needs: which items, in which order, and when to stop."""

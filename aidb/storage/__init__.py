@@ -1,0 +1,1 @@
+"""The one room for DuckDB: connections, the catalog on disk, ledgers, rows."""

@@ -1,0 +1,1 @@
+"""Fakes and contract tests for the authors of models and connectors."""
