@@ -65,6 +65,7 @@ class Relation:
     fill: for a virtual table, what produces its rows (columns = fill.keys + ordinal + outputs [+ extensions]).
     extensions: virtual columns on it.
     base: SQL name of the stored part, qualified and quoted: the plain or blob table itself, or ``fill.rows``.
+    content: the column that a bare ``record`` or ``frame`` means (grammar, rule B): a blob table's content column.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Relation:
     key: tuple[str, ...] = ()
     fill: Fill | None = None
     extensions: tuple[Extension, ...] = ()
+    content: str | None = None
 
     @property
     def touches_models(self) -> bool:
