@@ -1,0 +1,125 @@
+"""Pictures on their way into a network, and the way back for its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aidb.spi.model import ItemError
+
+Fit = Literal["center", "topleft", "none", "crop"]
+PAD = 114
+"""The grey that YOLO networks were trained to see around a letterboxed picture."""
+
+
+def rgb(image: Any) -> NDArray[np.uint8]:
+    """The picture itself if it is RGB ``uint8 [H, W, 3]`` with at least one pixel; ItemError otherwise."""
+    if not isinstance(image, np.ndarray):
+        raise ItemError(f"expected a picture as an array, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ItemError(f"expected a picture uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    if not image.size:
+        raise ItemError(f"the picture has no pixels: {list(image.shape)}")
+    return image
+
+
+def gray(image: Any) -> NDArray[np.uint8]:
+    """Brightness ``uint8 [H, W]`` of an RGB picture (Rec. 601 weights)."""
+    import cv2
+
+    result: NDArray[np.uint8] = cv2.cvtColor(rgb(image), cv2.COLOR_RGB2GRAY)
+    return result
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in a network's input: ``input = picture * scale + offset``, per axis (x, y), in pixels."""
+
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+    width: int
+    height: int
+
+    def back(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Boxes ``[n, 4]`` (xmin, ymin, xmax, ymax) from input pixels to pixels of the picture, clipped to it."""
+        moved = (boxes - np.tile(self.offset, 2)) / np.tile(self.scale, 2)
+        limits = np.array([self.width, self.height] * 2, dtype=np.float64)
+        result: NDArray[np.float64] = np.clip(moved, 0.0, limits)
+        return result
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a picture becomes one item of a network's input.
+
+    size: height and width of the input.
+    fit: ``center`` and ``topleft`` keep the aspect and pad with `PAD`, ``none`` stretches, ``crop`` scales the
+        short side (to ``size / crop_ratio``) and cuts the middle out.
+    bgr: the network wants blue first.
+    scale, mean, std: ``(pixel * scale - mean) / std``, pixel 0 to 255, channels in the network's order.
+    channels_last: the input is ``[H, W, 3]``, not ``[3, H, W]``.
+    dtype: of the input.
+    """
+
+    size: tuple[int, int]
+    fit: Fit = "center"
+    bgr: bool = False
+    scale: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    crop_ratio: float = 1.0
+    channels_last: bool = False
+    dtype: str = "float32"
+
+    def __call__(self, image: Any) -> tuple[NDArray[Any], Placement]:
+        """One picture, ready for the network, and where it lies in there."""
+        pixels, placement = self._fitted(rgb(image))
+        if self.bgr:
+            pixels = pixels[:, :, ::-1]
+        if not self.channels_last:
+            pixels = pixels.transpose(2, 0, 1)
+        if self.dtype == "uint8":
+            return np.ascontiguousarray(pixels), placement
+        values = pixels.astype(np.float32, order="C")
+        if self.scale != 1.0:
+            values *= np.float32(self.scale)
+        shape = (-1,) if self.channels_last else (-1, 1, 1)
+        if any(self.mean):
+            values -= np.array(self.mean, np.float32).reshape(shape)
+        if any(s != 1.0 for s in self.std):
+            values /= np.array(self.std, np.float32).reshape(shape)
+        return values.astype(self.dtype, copy=False), placement
+
+    def _fitted(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
+        import cv2
+
+        (h, w), (height, width) = image.shape[:2], self.size
+        if self.fit == "crop":
+            return self._cropped(image)
+        if self.fit == "none":
+            return cv2.resize(image, (width, height)), Placement((width / w, height / h), (0.0, 0.0), w, h)
+        ratio = min(height / h, width / w)
+        if self.fit == "topleft":
+            new_w, new_h, left, top = max(1, int(w * ratio)), max(1, int(h * ratio)), 0, 0
+        else:
+            new_w, new_h = max(1, round(w * ratio)), max(1, round(h * ratio))
+            # An odd pixel of padding goes to the right and to the bottom, as in training.
+            left, top = (width - new_w) // 2, (height - new_h) // 2
+        canvas = np.full((height, width, 3), PAD, np.uint8)
+        resized = image if (new_w, new_h) == (w, h) else cv2.resize(image, (new_w, new_h))
+        canvas[top : top + new_h, left : left + new_w] = resized
+        return canvas, Placement((ratio, ratio), (float(left), float(top)), w, h)
+
+    def _cropped(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
+        from PIL import Image  # its resizing averages when it shrinks, as in the training of classifiers
+
+        (h, w), (height, width) = image.shape[:2], self.size
+        ratio = max(height / self.crop_ratio / h, width / self.crop_ratio / w)
+        new_w, new_h = max(width, round(w * ratio)), max(height, round(h * ratio))
+        left, top = round((new_w - width) / 2), round((new_h - height) / 2)
+        resized = np.asarray(Image.fromarray(image).resize((new_w, new_h), Image.Resampling.BILINEAR))
+        placement = Placement((new_w / w, new_h / h), (-float(left), -float(top)), w, h)
+        return resized[top : top + height, left : left + width], placement
