@@ -19,6 +19,7 @@ from aidb.spi.model import (
     fingerprint,
 )
 from aidb.spi.options import Options
+from aidb.spi.types import arrow_type, duckdb_type
 
 __all__ = [
     "CONTENT_FIELDS",
@@ -40,6 +41,8 @@ __all__ = [
     "Ref",
     "Scan",
     "ServiceError",
+    "arrow_type",
+    "duckdb_type",
     "fingerprint",
     "is_content_type",
 ]
