@@ -99,7 +99,7 @@ def _tint(day: float) -> np.ndarray:
 
     dusk = 4 * day * (1 - day)
     mixed = np.array(_DAY) * day + np.array(_NIGHT) * (1 - day)
-    return (mixed * (1 + dusk * (np.array(_DUSK_TINT) - 1))).astype(np.float32)
+    return np.asarray(mixed * (1 + dusk * (np.array(_DUSK_TINT) - 1)), np.float32)
 
 
 def _spot(rx: int, ry: int, color: tuple[float, float, float]) -> np.ndarray:
