@@ -16,6 +16,7 @@ from aidb.spi.model import (
     Output,
     Provider,
     ServiceError,
+    Values,
     fingerprint,
 )
 from aidb.spi.options import Options
@@ -41,6 +42,7 @@ __all__ = [
     "Ref",
     "Scan",
     "ServiceError",
+    "Values",
     "arrow_type",
     "duckdb_type",
     "fingerprint",
