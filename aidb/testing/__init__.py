@@ -1,6 +1,8 @@
 """Fakes and contract tests for the authors of models and connectors."""
 
 from aidb.testing.fakes import FakeModel, items_of
+from aidb.testing.faults import FailingModel
+from aidb.testing.memory import MemoryConnector
 from aidb.testing.models import ModelContract
 
-__all__ = ["FakeModel", "ModelContract", "items_of"]
+__all__ = ["FailingModel", "FakeModel", "MemoryConnector", "ModelContract", "items_of"]
