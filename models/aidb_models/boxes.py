@@ -38,6 +38,8 @@ class Detections:
     """
 
     classes: Sequence[str]
+    further: tuple[str, ...] = ()
+    """Names of columns beyond `BOX_OUTPUTS`."""
     _rows: list[NDArray[np.int64]] = field(default_factory=list)
     _boxes: list[NDArray[np.float64]] = field(default_factory=list)
     _scores: list[NDArray[np.float64]] = field(default_factory=list)
@@ -58,8 +60,8 @@ class Detections:
         self._boxes.append(boxes)
         self._scores.append(scores)
         self._ids.append(np.asarray(class_ids).reshape(-1).astype(np.int64))
-        for name, values in (more or {}).items():
-            self._more.setdefault(name, []).extend(values)
+        for name in self.further:
+            self._more.setdefault(name, []).extend((more or {})[name])
 
     def columns(self) -> dict[str, Any]:
         """The batch as columns: ``_row``, those of `BOX_OUTPUTS`, and the further ones."""
@@ -74,7 +76,7 @@ class Detections:
             "xmax": boxes[:, 2],
             "ymax": boxes[:, 3],
             "class_id": ids.astype(np.int32),
-            **self._more,
+            **{name: self._more.get(name, []) for name in self.further},
         }
 
 
