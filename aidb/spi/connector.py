@@ -54,10 +54,22 @@ class Connector(Protocol):
 
     name: as USING and `Ref.connector` spell it.
     extensions: file-name endings (lower case, with the dot) that it takes when SQL names no connector.
+    priority: settles a tie of `claims` when SQL names no connector: the greatest wins (ours: video 40, images 30,
+        text 20, audio 10; a kind of source that nobody else can read may take more).
     """
 
     name: str
     extensions: frozenset[str]
+    priority: int
+
+    def claims(self, source: str) -> int:
+        """How many of the source's files are of this kind: the connector that claims most takes ``FROM 'source'``.
+
+        Cheap: looks at names only, and at a bounded number of them; files are not opened and web servers not asked.
+        0 for a source that is not this connector's business (another scheme, other extensions).
+        Raises `aidb.errors.SourceError` where the source is a path that does not exist, as every connector would.
+        """
+        ...
 
     def schema(self, scan: Scan) -> BlobSchema:
         """The columns of this source. Cheap; may look at one file. Raises `aidb.errors.SourceError`."""
