@@ -65,7 +65,7 @@ def test_cars_are_painted_as_the_truth_says(drawn: street.Street, pictures: list
     for row in drawn.truth.to_pylist():
         whole = row["xmin"] > 0 and row["xmax"] < traffic.WIDTH
         near = row["ymax"] == traffic.LANES[2].ground
-        if row["kind"] == "car" and whole and near and row["frame_id"] < 0.4 * FRAMES:
+        if row["label"] == "car" and whole and near and row["frame_id"] < 0.4 * FRAMES:
             width, height = row["xmax"] - row["xmin"], row["ymax"] - row["ymin"]
             y = slice(round(row["ymin"] + 0.52 * height), round(row["ymin"] + 0.64 * height))
             x = slice(round(row["xmin"] + 0.35 * width), round(row["xmin"] + 0.62 * width))
@@ -80,7 +80,7 @@ def test_one_bus_of_the_long_street_is_yellow_and_rare() -> None:
     everybody = traffic.passers(180.0, np.random.default_rng(7))
     assert [p.kind for p in everybody if p.kind == "bus" and p.color == "yellow"] == ["bus"]
     truth = traffic.truth(everybody, 1800, 10).to_pylist()
-    frames = {row["frame_id"] for row in truth if row["kind"] == "bus" and row["color"] == "yellow"}
+    frames = {row["frame_id"] for row in truth if row["label"] == "bus" and row["color"] == "yellow"}
     assert 10 <= len(frames) <= 36
 
 
@@ -112,8 +112,8 @@ def test_the_detector_finds_most_and_invents_little(
     drawn: street.Street, pictures: list[np.ndarray], empty: tuple[np.ndarray, np.ndarray]
 ) -> None:
     batch = detector.Detector(*empty).predict(pictures)
-    found = Counter(zip(batch["_row"], batch["kind"], strict=True))
-    there = Counter((row["frame_id"], row["kind"]) for row in drawn.truth.to_pylist())
+    found = Counter(zip(batch["_row"], batch["label"], strict=True))
+    there = Counter((row["frame_id"], row["label"]) for row in drawn.truth.to_pylist())
     agreed = sum((found & there).values())
     assert agreed > 0.85 * sum(there.values())
     assert agreed > 0.85 * sum(found.values())
@@ -125,7 +125,7 @@ def test_the_detector_answers_in_the_form_of_a_model(pictures: list[np.ndarray])
     assert set(batch) == {"_row", *detector.OUTPUTS}
     assert len({len(column) for column in batch.values()}) == 1
     assert set(batch["_row"]) <= set(range(5))
-    assert all(0 < score <= 1 for score in batch["score"])
+    assert all(0 < sure <= 1 for sure in batch["confidence"])
     assert eye.predict([])["_row"] == []
 
 

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-OUTPUTS = {"kind": "VARCHAR", "score": "DOUBLE", "xmin": "DOUBLE", "ymin": "DOUBLE", "xmax": "DOUBLE", "ymax": "DOUBLE"}
+OUTPUTS = {
+    "label": "VARCHAR",
+    "confidence": "DOUBLE",
+    "xmin": "DOUBLE",
+    "ymin": "DOUBLE",
+    "xmax": "DOUBLE",
+    "ymax": "DOUBLE",
+}
 """What a detection is: ``car``, ``bus`` or ``pedestrian``, how sure (0 to 1), and its box in pixels."""
 
 VERSION = "1"
@@ -46,8 +53,8 @@ _PAVEMENTS = (_Strip(101, 20, True), _Strip(173, 27, True))
 class Found:
     """One detection; see `OUTPUTS`."""
 
-    kind: str
-    score: float
+    label: str
+    confidence: float
     xmin: float
     ymin: float
     xmax: float
@@ -88,7 +95,7 @@ class Detector:
         """Detect in one picture, RGB ``uint8 [H, W, 3]`` of the size learnt."""
         odd = self._unexplained(image)
         near = list(_vehicles(odd, _NEAR))
-        hidden = [(f.xmin, f.xmax) for f in near if f.kind == "bus"]
+        hidden = [(f.xmin, f.xmax) for f in near if f.label == "bus"]
         far = [f for f in _vehicles(odd, _FAR) if not any(a - 4 < f.xmin and f.xmax < b + 4 for a, b in hidden)]
         walkers = [f for strip in _PAVEMENTS for f in _walkers(odd, strip)]
         return [*far, *near, *walkers]
@@ -152,14 +159,16 @@ def _vehicles(odd: np.ndarray, lane: _Strip) -> Iterator[Found]:
     body = odd[lane.ground - lane.height : lane.ground - round(0.35 * lane.height)]
     above = odd[lane.ground - lane.bus_height + 3 : lane.ground - lane.height - 3]
     for begin, end in _runs(body.mean(axis=0) > _COVERED, _GAP):
-        at_edge = begin <= 2 or end >= width - 2
-        long = end - begin > 0.7 * lane.bus_width
-        bus = (long or at_edge) and float(above[:, begin:end].mean()) > 0.6
-        if end - begin < (0.35 if at_edge else 0.6) * lane.height * 2.6:
+        # At the edge of the picture no column is known for sure; what reaches there goes on beyond.
+        left, right = (0 if begin <= 2 else begin), (width if end >= width - 2 else end)
+        at_edge = left == 0 or right == width
+        if right - left < (0.9 if at_edge else 1.6) * lane.height:
             continue
+        long = right - left > 0.7 * lane.bus_width
+        bus = (long or at_edge) and float(above[:, begin:end].mean()) > 0.6
         height = lane.bus_height if bus else lane.height
-        score = float(body[:, begin:end].mean())
-        yield Found("bus" if bus else "car", score, begin, lane.ground - height, end, lane.ground)
+        confidence = float(body[:, begin:end].mean())
+        yield Found("bus" if bus else "car", confidence, left, lane.ground - height, right, lane.ground)
 
 
 def _walkers(odd: np.ndarray, pavement: _Strip) -> Iterator[Found]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-_TILE_WIDTH, _TILE_HEIGHT, _GAP, _CAPTION = 360, 240, 14, 26
+_TILE_WIDTH, _TILE_HEIGHT, _GAP, _CAPTION = 320, 214, 14, 26
 _HEADING = 34
 _PAPER, _INK, _QUIET, _MAT = (250, 250, 248), (28, 30, 34), (104, 108, 114), (232, 232, 228)
 _FRAMES = ((0, 158, 115), (213, 94, 0), (0, 114, 178), (204, 121, 167), (230, 159, 0))  # apart for all eyes
@@ -45,7 +45,7 @@ class Section:
     tiles: Sequence[Tile]
 
 
-def write(path: str | Path, sections: Sequence[Section], *, columns: int = 4) -> Path:
+def write(path: str | Path, sections: Sequence[Section], *, columns: int = 5) -> Path:
     """Write the sections below each other as one PNG, that many tiles a row; give its path.
 
     Boxes with the same label have the same colour all over the sheet. Raises `aidb.errors.OperationalError` if the file

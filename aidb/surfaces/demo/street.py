@@ -108,7 +108,7 @@ def _spot(rx: int, ry: int, color: tuple[float, float, float]) -> np.ndarray:
 
     y, x = np.mgrid[-ry : ry + 1, -rx : rx + 1].astype(np.float32)
     strength = np.clip(1 - np.hypot(x / rx, y / ry), 0, 1) ** 1.5
-    return strength[..., None] * np.array(color, np.float32)
+    return np.asarray(strength[..., None] * np.array(color, np.float32))
 
 
 def _add(pixels: np.ndarray, spot: np.ndarray, x: float, y: float, strength: float) -> None:

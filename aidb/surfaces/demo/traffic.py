@@ -20,7 +20,7 @@ DUSK, NIGHT = 0.42, 0.72
 RARE = 0.36
 """The part of the video after which the one yellow bus comes."""
 
-_CAR_COLORS = {"white": 0.28, "black": 0.20, "grey": 0.18, "red": 0.15, "blue": 0.14, "green": 0.05}
+_CAR_COLORS = {"white": 0.28, "black": 0.20, "gray": 0.18, "red": 0.15, "blue": 0.14, "green": 0.05}
 _BUS_COLORS = {"red": 0.5, "blue": 0.5}
 _COAT_COLORS = {"red": 0.2, "blue": 0.2, "green": 0.15, "white": 0.15, "black": 0.15, "yellow": 0.15}
 _GAP = 16  # pixels between two vehicles of a lane, at least
@@ -134,7 +134,7 @@ def _walkers(lane: Lane, seconds: float, rng: np.random.Generator) -> Iterator[P
 def truth(everybody: list[Passer], frames: int, fps: float) -> pa.Table:
     """One row for each frame and each of those at least half of whom it shows.
 
-    Columns: frame_id (0, 1, ...), seconds, object_id, kind, color, and the box xmin, ymin, xmax, ymax in pixels,
+    Columns: frame_id (0, 1, ...), seconds, object_id, label, color, and the box xmin, ymin, xmax, ymax in pixels,
     cut at the edge of the picture. Sorted by frame, then object. Who stands behind a bus is counted all the same.
     """
     import pyarrow as pa
@@ -148,7 +148,7 @@ def truth(everybody: list[Passer], frames: int, fps: float) -> pa.Table:
             if xmax - xmin >= p.width / 2:
                 ground = p.lane.ground
                 rows.append((frame, now, p.id, p.kind, p.color, xmin, ground - p.height, xmax, ground))
-    names = ("frame_id", "seconds", "object_id", "kind", "color", "xmin", "ymin", "xmax", "ymax")
+    names = ("frame_id", "seconds", "object_id", "label", "color", "xmin", "ymin", "xmax", "ymax")
     types = (pa.int64(), pa.float64(), pa.int64(), pa.string(), pa.string(), *[pa.float64()] * 4)
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return pa.table([pa.array(list(c), t) for c, t in zip(columns, types, strict=True)], names=list(names))

@@ -1,0 +1,283 @@
+"""The demo's story: a handful of questions, each with its answer, its time and its number of model calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent, wrap
+from typing import TYPE_CHECKING, Any
+
+from aidb.surfaces.demo import detector, pictures, sheet, street
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from aidb.connection import Connection, Cursor
+
+WIDTH = 80
+DATABASE, PHOTOS, VIDEO, SHEET = "demo.aidb", "photos", "street.mp4", "answers.png"
+"""What the demo writes into its folder."""
+
+_SHOWN = 10  # pictures a section of the sheet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query gave, and what it cost: rows, seconds, answers asked of models anew, and those found in the store."""
+
+    rows: list[tuple[Any, ...]]
+    seconds: float
+    calls: int
+    cached: int
+
+
+class Narrator:
+    """Prints SQL, answers and costs, at most 80 columns wide, readable without colour."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._steps = 0
+
+    def say(self, text: str, indent: int = 0) -> None:
+        """A sentence or two, wrapped."""
+        margin = " " * indent
+        for line in wrap(text, WIDTH, initial_indent=margin, subsequent_indent=margin):
+            self._line(line)
+
+    def step(self, title: str) -> None:
+        """Begin the next step."""
+        self._steps += 1
+        self._line()
+        self._line(f"{self._steps}  {title}", "bold")
+
+    def sql(self, text: str) -> None:
+        """Show statements, after an empty line, indented."""
+        self._line()
+        for line in dedent(text).strip().splitlines():
+            self._line(f"   {line.rstrip()}", "cyan")
+
+    def lines(self, text: str) -> None:
+        """Show text that has lines of its own, cut where it is too wide."""
+        for line in text.splitlines():
+            self._line(f"   {line}"[:WIDTH])
+
+    def _line(self, text: str = "", style: str | None = None) -> None:
+        self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def table(self, columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+        """Show a few rows as aligned text."""
+        cells = [columns, *[[_shown(value) for value in row] for row in rows]]
+        widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+        for k, line in enumerate(cells):
+            text = "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            self._line(f"   {text}", "dim" if k == 0 else "bold")
+
+    def cost(self, answer: Answer) -> None:
+        """The line below an answer."""
+        calls = f"{answer.calls:,} model call{'' if answer.calls == 1 else 's'}"
+        stored = f"; {answer.cached:,} answers were there already" if answer.cached else ""
+        self._line(f"   -> {answer.seconds:.2f} s, {calls}{stored}", "green")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+@contextmanager
+def _timed() -> Iterator[list[float]]:
+    """Seconds since the start, as the one element of a list once the block has ended."""
+    begin, taken = time.perf_counter(), [0.0]
+    yield taken
+    taken[0] = time.perf_counter() - begin
+
+
+class Story:
+    """One telling: draws and finds the inputs in a folder, asks, and shows. The database there is made anew."""
+
+    def __init__(self, output: Path, narrator: Narrator, *, seed: int, frames: int) -> None:
+        self.output, self.narrator, self.seed, self.frames = output, narrator, seed, frames
+
+    def tell(self) -> Path:
+        """Run all steps; give the path of the sheet of pictures."""
+        import aidb
+
+        begin = time.perf_counter()
+        photos, drawn = self._inputs()
+        database = self.output / DATABASE
+        for old in (database, database.with_name(f"{DATABASE}.wal")):
+            old.unlink(missing_ok=True)
+        with aidb.connect(str(database)) as con:
+            con.execute(f"SET aidb.seed = {self.seed}")
+            con.execute(f"SET aidb.progress = {'true' if self.narrator.console.is_terminal else 'false'}")
+            self._photographs(con, photos)
+            self._explained(con, drawn)
+            buses = self._rare(con)
+            path = self._sheet(con, buses)
+        self._closing(time.perf_counter() - begin)
+        return path
+
+    def _inputs(self) -> tuple[list[pictures.Picture], street.Street]:
+        say = self.narrator.say
+        self.output.mkdir(parents=True, exist_ok=True)
+        with _timed() as taken:
+            photos = pictures.write(self.output / PHOTOS, seed=self.seed)
+            drawn = street.draw(self.output / VIDEO, frames=self.frames, seed=self.seed)
+        say("AIDB answers SQL about pictures as if every model had already looked at every one.")
+        say(
+            f"Here are {len(photos)} photographs that came with Python packages, and a street video of "
+            f"{drawn.frames:,} frames, drawn just now, so that the truth about it is known ({taken[0]:.1f} s)."
+        )
+        return photos, drawn
+
+    def _ask(self, con: Connection, sql: str) -> Answer:
+        """Show and run a query, then show its rows and what they cost."""
+        self.narrator.sql(f"{dedent(sql)};")
+        with _timed() as taken:
+            cursor = con.execute(sql)
+            rows = cursor.fetchall()
+        answer = Answer(rows, taken[0], _total(cursor.report.calls), _total(cursor.report.cached))
+        self.narrator.table(_names(cursor), rows)
+        self.narrator.cost(answer)
+        return answer
+
+    def _set_up(self, con: Connection, *statements: str) -> None:
+        for statement in statements:
+            con.execute(statement)
+        self.narrator.sql("\n".join(f"{dedent(statement)};" for statement in statements))
+
+    def _photographs(self, con: Connection, photos: list[pictures.Picture]) -> None:
+        tell = self.narrator
+        tell.step("How many faces are there? A model has to look, once at each picture.")
+        self._set_up(
+            con,
+            f"CREATE BLOB TABLE photos FROM '{_quoted(self.output / PHOTOS)}/*.jpg'",
+            "CREATE MODEL find_faces USING opencv WITH (detector = 'face')",
+            "CREATE VIRTUAL TABLE face AS find_faces(photos.image)",
+        )
+        tell.say("Nothing has run so far: face is a table whose rows a model can write.", 3)
+        question = "SELECT COUNT(*) AS faces FROM face"
+        self._ask(con, question)
+        people = sum(photo.people for photo in photos)
+        tell.say(f"People see {people}; the detector's method is of 2001, and it needs no weights.", 3)
+        tell.step("The same again, and another question about the same faces")
+        self._ask(con, question)
+        self._ask(
+            con,
+            """
+            SELECT regexp_extract(file, '[^/]*$') AS picture, COUNT(*) AS faces
+            FROM photos JOIN face USING (image_id)
+            WHERE width > 200
+            GROUP BY ALL ORDER BY faces DESC, picture LIMIT 4""",
+        )
+
+    def _explained(self, con: Connection, drawn: street.Street) -> None:
+        tell = self.narrator
+        tell.step("What would it cost? EXPLAIN says so before anything is spent.")
+        register_detector(con, drawn, self.seed)
+        self._set_up(
+            con,
+            f"CREATE BLOB TABLE street FROM '{_quoted(drawn.path)}'",
+            "CREATE VIRTUAL TABLE thing AS street_detector(street.image)",
+        )
+        plan = "EXPLAIN SELECT COUNT(*) FROM thing WHERE label = 'car'"
+        tell.sql(f"{plan};")
+        for row in con.execute(plan).fetchall():
+            tell.lines(str(row[-1]))
+
+    def _rare(self, con: Connection) -> list[int]:
+        """Look for the yellow bus; give the frames that show it."""
+        tell = self.narrator
+        tell.step("Something rare, a yellow bus. LIMIT stops as soon as it has enough.")
+        self._set_up(
+            con,
+            "CREATE MODEL paint USING color",
+            "CREATE VIRTUAL TABLE painted\n  AS paint(street.image, thing.xmin, thing.ymin, thing.xmax, thing.ymax)",
+        )
+        answer = self._ask(
+            con,
+            """
+            SELECT frame_id, ts
+            FROM street JOIN thing USING (frame_id)
+            JOIN painted USING (frame_id, thing_id)
+            WHERE label = 'bus' AND color = 'yellow' AND xmin > 0
+            LIMIT 5""",
+        )
+        tell.say("Two models: the second, which names colours, saw buses only.", 3)
+        return [int(row[0]) for row in answer.rows]
+
+    def _sheet(self, con: Connection, buses: list[int]) -> Path:
+        tell = self.narrator
+        tell.step("The pictures behind the answers")
+        faces = _tiles(
+            con,
+            "SELECT image_id, regexp_extract(file, '[^/]*$'), image, xmin, ymin, xmax, ymax, 'face' "
+            "FROM photos JOIN face USING (image_id) ORDER BY width <= 200, image_id, face_id",
+        )
+        if buses:
+            found = _tiles(
+                con,
+                f"""
+                SELECT frame_id, printf('frame %d, %.1f s', frame_id, ts), image, xmin, ymin, xmax, ymax,
+                    color || ' ' || label
+                FROM street JOIN thing USING (frame_id) JOIN painted USING (frame_id, thing_id)
+                WHERE label = 'bus' AND color = 'yellow' AND frame_id IN ({", ".join(map(str, buses))})
+                ORDER BY frame_id, thing_id""",
+            )
+        else:
+            found = []
+        path = sheet.write(
+            self.output / SHEET,
+            [
+                sheet.Section("SELECT ... FROM face: what the detector took for faces", faces[:_SHOWN]),
+                sheet.Section("... WHERE label = 'bus' AND color = 'yellow' AND xmin > 0 LIMIT 5", found[:_SHOWN]),
+            ],
+        )
+        tell.say(str(path), 3)
+        return path
+
+    def _closing(self, seconds: float) -> None:
+        tell = self.narrator
+        tell.say(f"That took {seconds:.0f} s in all. Every answer is kept; go on asking:")
+        tell.sql(f"aidb {self.output / DATABASE}")
+
+
+def register_detector(con: Connection, drawn: street.Street, seed: int) -> None:
+    """Make the classical detector of the drawn street a model of this connection, ``street_detector(image)``."""
+    import aidb
+
+    eye = detector.Detector.learn(drawn.path)
+    version = f"{detector.VERSION}, street {seed} of {drawn.frames} frames"
+    declared = aidb.model(outputs=detector.OUTPUTS, rows="many", version=version)
+    con.register(declared(detector.model_function(eye)), name="street_detector")
+
+
+def _tiles(con: Connection, sql: str) -> list[sheet.Tile]:
+    """Pictures with their boxes, from rows (key, caption, content handle, xmin, ymin, xmax, ymax, word), by key."""
+    handles: dict[int, tuple[str, Any]] = {}
+    boxes: dict[int, list[sheet.Box]] = {}
+    for key, caption, handle, xmin, ymin, xmax, ymax, word in con.execute(sql).fetchall():
+        handles.setdefault(key, (caption, handle))
+        boxes.setdefault(key, []).append(sheet.Box(xmin, ymin, xmax, ymax, word))
+    chosen = list(handles)[:_SHOWN]
+    return [sheet.Tile(handles[key][1].array(), tuple(boxes[key]), handles[key][0]) for key in chosen]
+
+
+def _total(counts: dict[str, int]) -> int:
+    return sum(counts.values())
+
+
+def _names(cursor: Cursor) -> list[str]:
+    return [column[0] for column in cursor.description or ()]
+
+
+def _quoted(path: Path) -> str:
+    """A path as it stands between the quotes of SQL; characters that a glob would read are made to stand for themselves."""
+    text = path.as_posix().replace("'", "''")
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
