@@ -144,7 +144,7 @@ class _Cutter:
         """Remember what decides about later words."""
         if token.key in _SET_OPERATORS:
             if self.clauses:
-                hint = "put it behind the last part, or brackets and an outer SELECT around the whole"
+                hint = "put it at the end, behind the last part"
                 raise self.fail("a guarantee belongs to the whole query, not to one part of it", self.clauses[0], hint)
             self.seen_from = False
         elif token.key == "FROM":
@@ -245,7 +245,7 @@ class _Cutter:
         if self.tokens[i].depth > 0:
             return
         if behind is not None and behind.kind == "parameter":
-            hint = f'write the number; to select a column of this name, write it in double quotes: "{label.lower()}"'
+            hint = "write the number itself; a name that reads like a clause needs double quotes"
             raise SqlSyntaxError(f"a parameter can't stand after {label}", self.sql, behind.start, hint)
         if n == 1 and i != self.after:
             return  # RECALL alone is a name like any other

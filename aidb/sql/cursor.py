@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
@@ -209,6 +210,9 @@ class Cursor:
         raise self.expected(near[0] if near else listed)
 
 
+_GROUP = re.compile(r"[0-9]{3}(?![0-9_])")
+
+
 def number_at(sql: str, tokens: list[Token], i: int) -> Number | None:
     """The number whose first token is the i-th, or None. Groups count only where no space parts them: ``10,000``."""
     if i >= len(tokens) or tokens[i].kind != "number":
@@ -222,8 +226,7 @@ def number_at(sql: str, tokens: list[Token], i: int) -> Number | None:
         and tokens[i].start == last.end
         and tokens[i + 1].kind == "number"
         and tokens[i + 1].start == tokens[i].end
-        and sql[tokens[i + 1].start : tokens[i + 1].end][:3].isdigit()
-        and not sql[tokens[i + 1].start : tokens[i + 1].end][3:4].isdigit()
+        and _GROUP.match(sql, tokens[i + 1].start, tokens[i + 1].end)
     ):
         last = tokens[i + 1]
         i += 2
@@ -263,6 +266,5 @@ def _one_statement(sql: str, tokens: list[Token]) -> list[Token]:
     last = next((i for i in range(first, len(tokens)) if tokens[i].key == ";"), len(tokens))
     for token in tokens[last:]:
         if token.key != ";":
-            hint = "run them one by one; `aidb.sql.tokens.split` cuts a script"
-            raise SqlSyntaxError("a second statement begins here", sql, token.start, hint)
+            raise SqlSyntaxError("a second statement begins here", sql, token.start, "run them one by one")
     return tokens[first:last]

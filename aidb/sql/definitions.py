@@ -230,7 +230,7 @@ def _column_definitions(cursor: Cursor) -> tuple[tuple[str, str | None], ...]:
         start = cursor.i
         while (token := cursor.token()) and token.depth >= 1 and (token.key, token.depth) != (",", 1):
             if token.key in ("CHECK", "NOT", "PRIMARY", "UNIQUE", "DEFAULT", "REFERENCES", "GENERATED"):
-                raise later(cursor.sql, token.start, f"{token.key} on a column of a virtual table")
+                raise later(cursor.sql, token.start, "a constraint on a column of a virtual table")
             cursor.i += 1
         tokens = cursor.tokens
         columns.append((name, cursor.sql[tokens[start].start : tokens[cursor.i - 1].end] if cursor.i > start else None))

@@ -148,7 +148,7 @@ def _starts_rows(tokens: list[Token], j: int) -> bool:
     token = tokens[j]
     if token.key == "(":
         return j + 1 < len(tokens) and tokens[j + 1].key in _QUERY
-    return token.key in _QUERY and tokens[j - 1].key not in ("INTO", ".", "AS")
+    return token.key in _QUERY and tokens[j - 1].key not in ("INTO", ".", "AS", "DEFAULT")
 
 
 def _span(tokens: list[Token], first: int, end: int) -> tuple[int, int] | None:
