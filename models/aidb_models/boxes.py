@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aidb.spi.model import ItemError, Output
+from aidb.spi.model import Columns, ItemError, Output
 from aidb_models.classes import label
 
 BOX_OUTPUTS = (
@@ -124,12 +124,16 @@ def suppress(
     return order[np.array(kept, dtype=np.int64)]
 
 
-def chosen_class(scores: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The best class and its confidence for each row of probabilities ``[n, classes]``; ItemError for NaN."""
+def classes_found(scores: NDArray[Any], classes: Sequence[str]) -> Columns:
+    """The best class of each row of probabilities ``[n, classes]``, as `CLASS_OUTPUTS`; ItemError for NaN."""
     if not np.isfinite(scores).all():
         raise ItemError("the network answered a confidence that is not a finite number")
     best = scores.argmax(axis=1)
-    return best.astype(np.int64), scores[np.arange(len(best)), best].astype(np.float64)
+    return {
+        "label": [label(classes, i) for i in best.tolist()],
+        "confidence": scores[np.arange(len(best)), best].astype(np.float64),
+        "class_id": best.astype(np.int32),
+    }
 
 
 def probabilities(values: NDArray[Any], activation: str) -> NDArray[np.float64]:

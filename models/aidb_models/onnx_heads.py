@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aidb.spi.model import Columns, Output, ServiceError
-from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections, chosen_class, probabilities, suppress
-from aidb_models.classes import label, named, numbers_of
+from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections, classes_found, probabilities, suppress
+from aidb_models.classes import named, numbers_of
 from aidb_models.decoders import DECODERS, Asked, class_count, recognise, shapes, ssd_order
 from aidb_models.pictures import Placement
 from aidb_models.vectors import vector_column, vector_output
@@ -187,13 +187,3 @@ class Embed:
     def read(self, answer: Answer, placements: Sequence[Placement]) -> Columns:
         """See `Head`."""
         return {"embedding": vector_column(answer[0].reshape(len(placements), -1), self.normalize)}
-
-
-def classes_found(scores: NDArray[np.float64], classes: Sequence[str]) -> Columns:
-    """The best class of each row of probabilities ``[n, classes]``, as the columns `CLASS_OUTPUTS`."""
-    ids, confidence = chosen_class(scores)
-    return {
-        "label": [label(classes, i) for i in ids.tolist()],
-        "confidence": confidence,
-        "class_id": ids.astype(np.int32),
-    }

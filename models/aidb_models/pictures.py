@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,6 +34,16 @@ def gray(image: Any) -> NDArray[np.uint8]:
 
     result: NDArray[np.uint8] = cv2.cvtColor(rgb(image), cv2.COLOR_RGB2GRAY)
     return result
+
+
+def alike(images: Sequence[NDArray[np.uint8]], in_order: bool = False) -> Iterator[list[int]]:
+    """Positions of pictures of one shape: networks that pad a batch would answer one of mixed shapes otherwise.
+
+    in_order: only neighbours are put together.
+    """
+    positions = range(len(images)) if in_order else sorted(range(len(images)), key=lambda i: images[i].shape)
+    for _, group in itertools.groupby(positions, key=lambda i: images[i].shape):
+        yield list(group)
 
 
 @dataclass(frozen=True)

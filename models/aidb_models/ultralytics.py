@@ -11,11 +11,10 @@ provider is loaded. It is kept from using the network, except to fetch official 
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,11 +26,10 @@ from aidb.errors import ProgrammingError
 from aidb.spi.model import Columns, Input, ModelSpec, Output, ServiceError, Values, fingerprint
 from aidb.spi.options import Options
 from aidb_models import option_types as types
-from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections
+from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections, classes_found
 from aidb_models.classes import by_number, numbers_of
 from aidb_models.devices import device_name, free_memory, guess, half_refused, settle
-from aidb_models.onnx_heads import classes_found
-from aidb_models.pictures import rgb
+from aidb_models.pictures import alike, rgb
 from aidb_models.runtimes import imported, require, torchvision
 from aidb_models.weights import digest, existing_file
 
@@ -151,7 +149,7 @@ class Ultralytics:
             for tracker in getattr(self._model.predictor, "trackers", ()):
                 tracker.reset()
         results: list[Any] = [None] * len(images)
-        for group in _alike(images, in_order=self._track):
+        for group in alike(images, in_order=self._track):
             batch = [images[i] for i in group]
             if self._track:
                 answers = self._model.track(batch, persist=True, tracker=self._tracker, **self._arguments)
@@ -164,7 +162,9 @@ class Ultralytics:
         found = Detections(self._classes, tuple(o.name for o in self._spec.outputs[len(BOX_OUTPUTS) :]))
         for i, result in enumerate(results):
             boxes = result.obb if self._task == "obb" else result.boxes
-            found.add(i, _array(boxes.xyxy), _array(boxes.conf), _array(boxes.cls), self._more(result))
+            height, width = result.orig_shape
+            corners = np.clip(_array(boxes.xyxy), 0, [width, height] * 2)  # those of turned boxes may lie outside
+            found.add(i, corners, _array(boxes.conf), _array(boxes.cls), self._more(result))
         return found.columns()
 
     def close(self) -> None:
@@ -330,16 +330,6 @@ class _only_known_classes:  # noqa: N801  reads as a statement
 
     def __exit__(self, *error: object) -> None:
         self._tasks.SAFE_LOAD = self._before
-
-
-def _alike(images: Sequence[NDArray[np.uint8]], in_order: bool) -> Iterator[list[int]]:
-    """Positions of pictures of one shape: a batch of mixed shapes is padded otherwise, and would be answered otherwise.
-
-    in_order: only neighbours are put together.
-    """
-    positions = range(len(images)) if in_order else sorted(range(len(images)), key=lambda i: images[i].shape)
-    for _, group in itertools.groupby(positions, key=lambda i: images[i].shape):
-        yield list(group)
 
 
 def _areas(masks: Any, shape: tuple[int, int]) -> list[float]:
