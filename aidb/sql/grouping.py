@@ -1,0 +1,100 @@
+"""A call in a query with GROUP BY: ``GROUP BY body HAVING mood(body) > 0`` means the answer of the group's body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+
+from aidb.errors import NotSupportedError
+from aidb.sql.placing import field_of
+from aidb.sql.reading import Call, Work
+from aidb.sql.scopes import Block, Field, Unresolved, resolve
+
+
+def grouped_text(work: Work, call: Call, fields: Sequence[Field], text: str) -> str:
+    """The hidden column, made an aggregate where only its arguments are keys of the group.
+
+    A function of the keys is known for a group; the hidden column is a column of its own to DuckDB, so any one of the
+    group's equal values is taken. Where the call itself is a key, or stands inside an aggregate, nothing changes.
+    """
+    block = call.block
+    assert block is not None
+    group = block.select.args.get("group")
+    if group is None or group.args.get("all") or any(f.block is not block for f in fields):
+        return text
+    if _clause(call.node, block) not in ("expressions", "having", "order", "qualify", "windows", "distinct"):
+        return text
+    if _in_aggregate(work, call.node):
+        return text
+    plain, sets = _keys(group)
+    keys = [_projection(block, k) for k in plain + sets]
+    if any(_is_same_call(work, call, fields, k, block) for k in keys):
+        return text
+    known = [f for k in keys if isinstance(k, exp.Column) and (f := _field(k, block)) is not None]
+    if not all(any(f.same(k) for k in known) for f in fields):
+        return text
+    if sets:
+        raise NotSupportedError(
+            f"{call.mention.written} in a query with ROLLUP, CUBE or GROUPING SETS: call it in a subquery below"
+        )
+    return f"any_value({text})"
+
+
+def _clause(node: exp.Expr, block: Block) -> str:
+    while node.parent is not None and node.parent is not block.select:
+        node = node.parent
+    return node.arg_key or ""
+
+
+def _in_aggregate(work: Work, node: exp.Expr) -> bool:
+    outer = node.parent
+    while outer is not None and not isinstance(outer, exp.Select):
+        name = outer.name if isinstance(outer, exp.Anonymous) else ""
+        aggregate = isinstance(outer, exp.AggFunc) or name.lower() in work.relations.aggregates
+        window = outer.find_ancestor(exp.Window, exp.Select) if aggregate else None
+        if aggregate and not (isinstance(window, exp.Window) and outer.arg_key == "this"):
+            return True
+        outer = outer.parent
+    return False
+
+
+def _keys(group: exp.Expr) -> tuple[list[exp.Expr], list[exp.Expr]]:
+    plain: list[exp.Expr] = []
+    sets: list[exp.Expr] = []
+    for e in group.expressions:
+        if isinstance(e, exp.Rollup | exp.Cube | exp.GroupingSets):
+            sets += list(e.find_all(exp.Column, exp.Anonymous))
+        else:
+            plain.append(e)
+    return plain, sets
+
+
+def _projection(block: Block, key: exp.Expr) -> exp.Expr:
+    """What a key stands for: ``GROUP BY 1`` and ``GROUP BY name`` point into the select list."""
+    key = key.unnest()
+    shown = block.select.expressions
+    if isinstance(key, exp.Literal) and not key.is_string and key.name.isdigit() and 0 < int(key.name) <= len(shown):
+        found: exp.Expr = shown[int(key.name) - 1].unalias()
+        return found
+    if isinstance(key, exp.Column) and not key.table and _field(key, block, aliases=False) is None:
+        return block.alias(key.name) or key
+    return key
+
+
+def _field(column: exp.Column, block: Block, aliases: bool = True) -> Field | None:
+    own = any(i.index(column.name) is not None for i in block.items)
+    if not aliases and not own and block.alias(column.name) is not None:
+        return None
+    try:
+        return resolve(column, block)
+    except Unresolved:
+        return None
+
+
+def _is_same_call(work: Work, call: Call, fields: Sequence[Field], key: exp.Expr, block: Block) -> bool:
+    mention = work.mention(key)
+    if mention is None or mention.model.lower() != call.mention.model.lower() or len(key.expressions) != len(fields):
+        return False
+    others = [field_of(a, block) if isinstance(a, exp.Column) else None for a in key.expressions]
+    return all(o is not None and o.same(f) for o, f in zip(others, fields, strict=True))
