@@ -92,12 +92,9 @@ class Lookup:
         outputs: names, or name -> DuckDB type; by default all columns but the key. Every further keyword is a field of
         `ModelSpec`.
 
-        >>> Lookup.of("truth", {"id": [1, 2], "label": ["car", "bus"]}, "id").predict([pa.array([2, 5])])["label"]
-        <pyarrow.lib.StringArray object at ...>
-        [
-          "bus",
-          null
-        ]
+        >>> truth = Lookup.of("truth", {"id": [1, 2], "label": ["car", "bus"]}, "id")
+        >>> truth.predict([pa.array([2, 5])])["label"].to_pylist()
+        ['bus', None]
         """
         made = cls.__new__(cls)
         arrow = _as_table(table)
