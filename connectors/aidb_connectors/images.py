@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _OPTIONS = ("header", "max_pixels")
 # Only formats that Pillow decodes by itself: others start Ghostscript or draw vector programs, from untrusted files.
-_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 _ORIENTATION = 0x0112
 _MAX_PIXELS = 178_956_970
 """Half a gigabyte of RGB: Pillow's own limit for what is more likely an attack than a picture."""
@@ -109,13 +110,22 @@ def decode(data: bytes, max_pixels: int = _MAX_PIXELS) -> np.ndarray:
     """An encoded picture as RGB ``uint8 [H, W, 3]``. Raises what Pillow raises, or ValueError if it is too large."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise ValueError(f"{width} x {height} pixels are more than the {max_pixels:,} allowed (option max_pixels)")
         image.load()
         pixels = _turn(_rgb(image), _orientation(image))  # asked after load(), which turns a TIFF by itself
     return np.ascontiguousarray(pixels)
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of our formats that this build of Pillow has (AVIF is not in all)."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _options(scan: Scan) -> tuple[bool | None, int | None]:
@@ -182,7 +192,7 @@ def _shown_size(uri: str) -> tuple[int | None, int | None]:
     from PIL import Image
 
     try:
-        with open_stream(uri) as stream, Image.open(stream, formats=_FORMATS) as image:
+        with open_stream(uri) as stream, Image.open(stream, formats=_formats()) as image:
             orientation = _orientation(image)
             if image.format == "TIFF" and orientation >= 5:  # which some versions of Pillow turn by themselves
                 image.load()
