@@ -44,6 +44,7 @@ class _Form(NamedTuple):
 SECONDS = {
     "MS": 0.001, "SECOND": 1.0, "SECONDS": 1.0, "MINUTE": 60.0, "MINUTES": 60.0, "HOUR": 3600.0, "HOURS": 3600.0,
 }  # fmt: skip
+_SINGULAR = ("SECOND", "MINUTE", "HOUR")
 SELECTION_METHODS = ("auto", "exact", "cells", "supg", "calibrated", "uniform")
 AGGREGATE_METHODS = ("auto", "exact", "asr", "clt", "ppi", "abae", "ebs", "betting", "bootstrap")
 _METHODS = tuple(dict.fromkeys(SELECTION_METHODS + AGGREGATE_METHODS))
@@ -331,7 +332,8 @@ class _Cutter:
             return None
         name = i + 2 if named else i + 1
         if not named and not self.run_has_limit:
-            hint = f"write USING PROXY {shown(self.sql, self.tokens[name])}"
+            what = shown(self.sql, self.tokens[name])
+            hint = "write USING PROXY and its name" if what.upper() == "PROXY" else f"write USING PROXY {what}"
             message = "without the word PROXY, USING names a proxy only after ORACLE LIMIT n"
             raise SqlSyntaxError(message, self.sql, self.tokens[i].start, hint)
         call, after = self.call(name)
@@ -352,6 +354,9 @@ class _Cutter:
 
     def method(self, i: int) -> Clause | None:
         if not self.is_name(i + 1):
+            if i == self.after:
+                hint = "there is " + ", ".join(_METHODS)
+                raise SqlSyntaxError("expected a method after METHOD", self.sql, self.position(i + 1), hint)
             return None
         call, after = self.call(i + 1)
         if call.name.lower() not in _METHODS:
@@ -397,23 +402,28 @@ class _Cutter:
         if token.key == "USING" and self.key(self.after + 1) == "SAMPLE":
             return
         last = self.clauses[-1]
-        hint = None
+        hint = self.hint_at(token, last)
+        message = f"unexpected {shown(self.sql, token)} after {self.text(last)}"
+        raise SqlSyntaxError(message, self.sql, token.start, hint)
+
+    def hint_at(self, token: Token, last: Clause) -> str:
+        """What may have been meant by a token that can't follow this clause."""
+        number = last.value if isinstance(last.value, Number) else None
+        if number and token.key == "PERCENT":
+            return f"write {number.text}%"
         if token.kind == "word":
             candidates = [*OPENERS, "AND", *_MAY_FOLLOW, *_UNITS.get(last.kind, ())]
             near = difflib.get_close_matches(token.key, candidates, 1, 0.75)
             if near and near[0] != token.key:
-                hint = f"did you mean {near[0]}?"
-            elif last.kind in ("budget", "gap") and last.label != "ORACLE LIMIT" and not last.unit:
-                hint = "the unit may be " + ", ".join(
-                    u for u in _UNITS[last.kind] if u not in ("SECOND", "MINUTE", "HOUR")
-                )
-        elif token.key == "," and isinstance(last.value, Number):
-            hint = "groups of digits have three digits and no space: 10,000"
-        hint = (
-            hint or "a guarantee stands behind the query: after WHERE and GROUP BY, before or after ORDER BY and LIMIT"
-        )
-        message = f"unexpected {shown(self.sql, token)} after {self.text(last)}"
-        raise SqlSyntaxError(message, self.sql, token.start, hint)
+                return f"did you mean {near[0]}?"
+            if last.kind in ("budget", "gap") and last.label != "ORACLE LIMIT" and not last.unit:
+                return "the unit may be " + ", ".join(unit for unit in _UNITS[last.kind] if unit not in _SINGULAR)
+        behind = self.tokens[self.after + 1].kind if self.after + 1 < len(self.tokens) else ""
+        if number and not number.percent and (token.kind == "number" or (token.key == "," and behind == "number")):
+            return "groups of digits have three digits and no space: 10,000"
+        if token.key == ",":
+            return "clauses follow one another without commas"
+        return "a guarantee stands behind the query: after WHERE and GROUP BY, before or after ORDER BY and LIMIT"
 
     def fail(self, message: str, clause: Clause, hint: str) -> SqlSyntaxError:
         return SqlSyntaxError(message, self.sql, clause.position, hint)

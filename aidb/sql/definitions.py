@@ -74,7 +74,7 @@ def define(cursor: Cursor) -> Statement | None:
         return None
     statement = reader(cursor)
     if statement is not None:
-        cursor.end()
+        cursor.end("options stand behind WITH: WITH (name = value)" if cursor.at("(") else None)
     return statement
 
 
@@ -417,7 +417,7 @@ def _show(cursor: Cursor) -> Show | None:
         order = cursor.sql[start : cursor.tokens[cursor.i - 1].end]
     if cursor.take("LIMIT"):
         limit = cursor.integer("the limit", 0)
-    return Show(_LISTS[found], None, where, order, limit)
+    return Show(_LISTS[found], where, order, limit)
 
 
 def _set(cursor: Cursor) -> SetOption | None:

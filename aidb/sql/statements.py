@@ -65,7 +65,11 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class Query:
-    """A query that may touch virtual tables. core: DuckDB SQL with our clauses blanked out, positions unchanged."""
+    """A query that may touch virtual tables.
+
+    core: DuckDB SQL with our clauses, EXPLAIN and the closing semicolon blanked out, positions unchanged. It may end in
+    a comment: whoever puts brackets around it must close them on a new line.
+    """
 
     sql: str
     core: str
@@ -188,10 +192,12 @@ class Drop:
 
 @dataclass(frozen=True)
 class Show:
-    """SHOW MODELS | VIRTUAL TABLES | BLOB TABLES | PROXIES | GUARANTEES | COST OF query."""
+    """SHOW MODELS | VIRTUAL TABLES | BLOB TABLES | PROXIES | GUARANTEES; what: these words in lower case.
+
+    where, order ("name [ASC | DESC]"): SQL text. SHOW COST OF query is a `Query` with explain="cost".
+    """
 
     what: str
-    query: str | None = None
     where: str | None = None
     order: str | None = None
     limit: int | None = None
@@ -199,7 +205,7 @@ class Show:
 
 @dataclass(frozen=True)
 class SetOption:
-    """SET aidb.name = value, or RESET aidb.name (value None)."""
+    """SET aidb.name = value, or RESET aidb.name (value None). name: in lower case, without ``aidb.``."""
 
     name: str
     value: object | None
