@@ -84,7 +84,7 @@ class FromCalls:
         if chosen.outer.block is not block:
             return call.item, None
         call.element = next((n for n, e in enumerate(elements) if chosen.outer.item in e), None)
-        if call.element is None or (join is None and len(elements) < 2):
+        if call.element is None or join is None:
             raise ProgrammingError(
                 f"{mention.written}: put it directly into FROM, behind {chosen.outer.item.name} and outside of brackets"
             )

@@ -40,7 +40,7 @@ def fill_from(
     if layout.key(0) not in ("SELECT", "WITH") or any(t.key == "FROM" and t.depth == 0 for t in layout.tokens):
         return core, ()
     words = {layout.name(i).lower() for i in range(len(layout.tokens)) if layout.is_name(i)}
-    known = {c.lower() for r in relations.tables.values() for c in r.columns} | set(CONTENT_WORDS)
+    known = {c.lower() for r in relations.tables.values() for c in (r.name, *r.columns)} | set(CONTENT_WORDS)
     if words.isdisjoint(known):
         return core, ()
     try:
@@ -91,13 +91,13 @@ def _wanted(tree: exp.Select, relations: Relations, functions: ModelFunctions) -
 
 def _own_columns(tree: exp.Select) -> Iterator[exp.Column]:
     """Columns of the query itself: those of its subqueries and CTEs have a FROM of their own."""
-    waiting: list[exp.Expr] = [e for e in tree.iter_expressions() if not isinstance(e, exp.With)]
+    waiting: list[exp.Expr] = [e for e in tree.iter_expressions(reverse=True) if not isinstance(e, exp.With)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
             yield node
         elif not isinstance(node, exp.Query):
-            waiting += node.iter_expressions()
+            waiting += node.iter_expressions(reverse=True)
 
 
 def _choose(wanted: _Wanted, relations: Relations) -> tuple[Relation, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from aidb.errors import NotSupportedError
-from aidb.sql.placing import field_of
 from aidb.sql.reading import Call, Work
 from aidb.sql.scopes import Block, Field, Unresolved, resolve
 
@@ -29,8 +28,12 @@ def grouped_text(work: Work, call: Call, fields: Sequence[Field], text: str) -> 
         return text
     plain, sets = _keys(group)
     keys = [_projection(block, k) for k in plain + sets]
-    if any(_is_same_call(work, call, fields, k, block) for k in keys):
-        return text
+    forms = {_form(work, k, block) for k in keys}
+    around: exp.Expr | None = call.node
+    while around is not None and around is not block.select:
+        if _form(work, around, block) in forms:
+            return text  # part of a key that DuckDB finds again
+        around = around.parent
     known = [f for k in keys if isinstance(k, exp.Column) and (f := _field(k, block)) is not None]
     if not all(any(f.same(k) for k in known) for f in fields):
         return text
@@ -92,9 +95,21 @@ def _field(column: exp.Column, block: Block, aliases: bool = True) -> Field | No
         return None
 
 
-def _is_same_call(work: Work, call: Call, fields: Sequence[Field], key: exp.Expr, block: Block) -> bool:
-    mention = work.mention(key)
-    if mention is None or mention.model.lower() != call.mention.model.lower() or len(key.expressions) != len(fields):
-        return False
-    others = [field_of(a, block) if isinstance(a, exp.Column) else None for a in key.expressions]
-    return all(o is not None and o.same(f) for o, f in zip(others, fields, strict=True))
+def _form(work: Work, node: exp.Expr, block: Block) -> object:
+    """Equal for expressions that mean the same to GROUP BY: brackets, letter case and qualifiers don't matter."""
+    if isinstance(node, exp.Paren):
+        return _form(work, node.this, block)
+    if isinstance(node, exp.Column) and (found := _field(node, block)) is not None:
+        return id(found.item), found.place
+    mention = work.mention(node)
+    if mention is not None:
+        return mention.model.lower(), *(_form(work, a, block) for a in node.expressions)
+    parts = [type(node).__name__]
+    inner: list[object] = []
+    for key, value in node.args.items():
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, exp.Expr):
+                inner.append((key, _form(work, child, block)))
+            elif child is not None and child is not False:
+                parts.append(f"{key}={str(child).lower() if isinstance(node, exp.Identifier) else child}")
+    return tuple(parts), *inner
