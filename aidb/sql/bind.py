@@ -23,9 +23,10 @@ from aidb.sql.grouping import grouped_text
 from aidb.sql.hiding import hide
 from aidb.sql.layout import Layout
 from aidb.sql.placing import ViewInTheWay, column_of, field_of, fill_of, lift, path_of, reference, target, widen
+from aidb.sql.pairs import PairInExpression, join_pair
 from aidb.sql.reading import Call, Reader, Work
 from aidb.sql.render import quoted, relation_sql
-from aidb.sql.scopes import Item
+from aidb.sql.scopes import Field, Item
 from aidb.sql.views import expand_view
 
 
@@ -62,6 +63,9 @@ def bind(core: str, relations: Relations, functions: ModelFunctions) -> Bound:
             final, planning, added = _bind_calls(text, layout, found, relations, functions)
         except ViewInTheWay as e:
             text = expand_view(text, e.item, relations)
+            continue
+        except PairInExpression as e:
+            text = join_pair(text, e)
             continue
         if not added:
             return Bound(final, planning, relations, notes)
@@ -170,15 +174,22 @@ def _rewrite_call(work: Work, call: Call) -> None:
     paths = [path_of(f) for f in fields]
     fill = fill_of(work, mention, paths)
     if len(fill.parents) > 1:
-        raise NotSupportedError(
-            f"{mention.written} takes pairs of {' and '.join(fill.parents)}: CREATE VIRTUAL TABLE pairs AS "
-            f"{mention.written}({', '.join(work.written(c) for c in columns)}), and join pairs"
-        )
+        same = [c for c in work.calls if c.block is not None and _same_call(work, c, call, fields)]
+        raise PairInExpression(work, fields[0].block, same, [_extent(work, c, fill) for c in same])
     chosen = target(work, mention, fill, paths)
     first, end, output = _extent(work, call, fill)
     hidden = lift(work, chosen, widen(work, chosen.base.item, fill, output, mention.model))
     text = grouped_text(work, call, fields, reference(chosen, hidden, block))
     work.edits.replace(work.layout.tokens[first].start, work.layout.tokens[end].end, text)
+
+
+def _same_call(work: Work, one: Call, other: Call, fields: Sequence[Field]) -> bool:
+    """Does a call mean the same as another one, whose arguments are these?"""
+    if one.mention.model.lower() != other.mention.model.lower() or len(one.node.expressions) != len(fields):
+        return False
+    assert one.block is not None
+    found = [field_of(column_of(work, one.mention, a), one.block) for a in one.node.expressions]
+    return all(f is not None and f.same(g) for f, g in zip(found, fields, strict=True))
 
 
 def _extent(work: Work, call: Call, fill: Fill) -> tuple[int, int, str]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from sqlglot import exp
 
 from aidb.catalog.relations import Fill, Relation
-from aidb.errors import ProgrammingError
+from aidb.errors import NotSupportedError, ProgrammingError
 from aidb.sql.functions import Mention
 from aidb.sql.layout import JOIN_WORDS, Layout
 from aidb.sql.placing import Path, column_of, field_of, fill_of, key_name, lift, path_of, reference, target
+from aidb.sql.pairs import PAIR
 from aidb.sql.reading import Work
 from aidb.sql.render import fill_columns, quoted
-from aidb.sql.scopes import Block, Item, Joined
+from aidb.sql.scopes import Block, Item, Joined, equal
 
 
 @dataclass(eq=False)
@@ -65,30 +66,27 @@ class FromCalls:
             )
         paths = [path_of(p) for p in places if p is not None]
         fill = fill_of(work, mention, paths)
-        if len(fill.parents) > 1:
-            raise ProgrammingError(
-                f"{mention.written} takes pairs of {' and '.join(fill.parents)}: "
-                f"CREATE VIRTUAL TABLE ... AS {mention.written}(...) and join that"
-            )
-        chosen = target(work, mention, fill, paths) if len({id(p.base.item) for p in paths}) > 1 else paths[0]
+        owners = _owners(work, mention, fill, paths)
         call = FromCall(_item(work, node, mention, fill, joined=True), mention, node, join)
         self.found.append(call)
-        keys = {k: key_name(chosen.base.item, k) for k in fill.keys}
-        lifted = {k: lift(work, chosen, name) for k, name in keys.items()}
+        lifted = [(k, p, lift(work, p, key_name(p.base.item, k))) for k, ps in owners.items() for p in ps]
         call.names = _names(call.item)
         same = "IS NOT DISTINCT FROM" if fill.null_safe else "="
         call.condition = " AND ".join(
-            f"{quoted(call.item.name)}.{quoted(k)} {same} {reference(chosen, name, block)}"
-            for k, name in lifted.items()
+            f"{quoted(call.item.name)}.{quoted(k)} {same} {reference(p, name, block)}" for k, p, name in lifted
         )
-        if chosen.outer.block is not block:
+        parents = {id(p.outer.item): p.outer for _, p, _ in lifted}
+        if all(p.block is not block for p in parents.values()):
             return call.item, None
-        call.element = next((n for n, e in enumerate(elements) if chosen.outer.item in e), None)
-        if call.element is None or join is None:
+        places = [n for n, e in enumerate(elements) if any(id(i) in parents for i in e)]
+        behind = all(any(p.item in e for e in elements) for p in parents.values())
+        if not behind or join is None:
+            names = " and ".join(p.item.name for p in parents.values())
             raise ProgrammingError(
-                f"{mention.written}: put it directly into FROM, behind {chosen.outer.item.name} and outside of brackets"
+                f"{mention.written}: put it directly into FROM, behind {names} and outside of brackets"
             )
-        return call.item, self._joined(call, block, chosen, fill, lifted, elements)
+        call.element = min(places)
+        return call.item, self._joined(call, block, fill, lifted, elements)
 
     def _alone(
         self, work: Work, node: exp.Expr, mention: Mention, join: exp.Join | None, args: list[exp.Column]
@@ -118,9 +116,8 @@ class FromCalls:
         self,
         call: FromCall,
         block: Block,
-        chosen: Path,
         fill: Fill,
-        lifted: dict[str, str],
+        lifted: list[tuple[str, Path, str]],
         elements: list[list[Item]],
     ) -> Joined:
         join, item = call.join, call.item
@@ -134,10 +131,11 @@ class FromCalls:
                 f"left of it; write a comma, CROSS JOIN or LEFT JOIN ... ON true"
             )
         plain = join is None or join.args.get("on") is None or _is_true(join.args["on"])
-        sound = plain and not fill.null_safe and kind not in ("SEMI", "ANTI")
-        for key, name in lifted.items():
+        hidden = item.name.startswith(PAIR)
+        sound = plain and not fill.null_safe and kind not in ("SEMI", "ANTI") and len(fill.parents) == 1
+        for key, path, name in lifted:
             bearers = [i for i in tree if i.visible and i.index(key) is not None and key.lower() not in i.silent]
-            sound = sound and key.lower() == name.lower() and chosen.outer.item in bearers
+            sound = sound and key.lower() == name.lower() and path.outer.item in bearers
             sound = sound and (len(bearers) == 1 or block.merged(key, bearers) is not None)
         sound = sound and all(i.columns is not None for i in tree if i.visible)
         sound = sound and not any(j.side in ("RIGHT", "FULL") for j in block.joins)
@@ -148,10 +146,10 @@ class FromCalls:
         if sound:
             call.using = fill.keys
             return Joined(tuple(tree), (item,), side, kind, "", fill.keys, None)
-        item.silent = frozenset(k.lower() for k in fill.keys)
+        item.silent = frozenset(k.lower() for k in ((item.columns or ()) if hidden else fill.keys))
         equalities: list[exp.Expr] = [
-            exp.EQ(this=exp.column(k, table=item.name), expression=exp.column(n, table=chosen.outer.item.name))
-            for k, n in lifted.items()
+            exp.EQ(this=exp.column(k, table=item.name), expression=exp.column(n, table=p.outer.item.name))
+            for k, p, n in lifted
         ]
         given_on = [join.args["on"]] if join is not None and join.args.get("on") is not None else []
         return Joined(tuple(tree), (item,), side, kind, "", (), exp.and_(*given_on, *equalities))
@@ -236,6 +234,30 @@ class FromCalls:
                     f"{layout.key(i)} JOIN behind {call.mention.written}(...): put that join into a subquery, "
                     f"since it would see {call.mention.written} without the table that it is called on"
                 )
+
+
+def _owners(work: Work, mention: Mention, fill: Fill, paths: list[Path]) -> dict[str, list[Path]]:
+    """For each key the arguments whose tables have it: of pairs that agree on a key both sides."""
+    if len(fill.parents) == 1:
+        several = len({id(p.base.item) for p in paths}) > 1
+        chosen = target(work, mention, fill, paths) if several else paths[0]
+        return {k: [chosen] for k in fill.keys}
+    if len({p.lower() for p in fill.parents}) < len(fill.parents):
+        raise NotSupportedError(f"{mention.written} takes pairs of {fill.parents[0]} with itself: use a virtual table")
+    owners: dict[str, list[Path]] = {}
+    for key in fill.keys:
+        having: dict[int, Path] = {}
+        for path in paths:
+            if key.lower() in (c.lower() for c in path.base.item.origin or ()):
+                having.setdefault(id(path.base.item), path)
+        if not having:
+            raise ProgrammingError(f"{mention.written}: none of its tables has the key {key}")
+        owners[key] = list(having.values())
+        for other in owners[key][1:]:
+            if not equal(owners[key][0].base.item, other.base.item, key, other.base.block):
+                names = " and ".join(p.outer.item.name for p in owners[key])
+                raise ProgrammingError(f"{mention.written}: join {names} on {key}; only such pairs have answers")
+    return owners
 
 
 def _is_true(on: exp.Expr) -> bool:

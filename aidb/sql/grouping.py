@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from aidb.errors import NotSupportedError
 from aidb.sql.reading import Call, Work
-from aidb.sql.scopes import Block, Field, Unresolved, resolve
+from aidb.sql.scopes import Block, Field, Unresolved, clause_of, resolve
 
 
 def grouped_text(work: Work, call: Call, fields: Sequence[Field], text: str) -> str:
@@ -22,7 +22,7 @@ def grouped_text(work: Work, call: Call, fields: Sequence[Field], text: str) -> 
     group = block.select.args.get("group")
     if group is None or group.args.get("all") or any(f.block is not block for f in fields):
         return text
-    if _clause(call.node, block) not in ("expressions", "having", "order", "qualify", "windows", "distinct"):
+    if clause_of(call.node, block) not in ("expressions", "having", "order", "qualify", "windows", "distinct"):
         return text
     if _in_aggregate(work, call.node):
         return text
@@ -42,12 +42,6 @@ def grouped_text(work: Work, call: Call, fields: Sequence[Field], text: str) -> 
             f"{call.mention.written} in a query with ROLLUP, CUBE or GROUPING SETS: call it in a subquery below"
         )
     return f"any_value({text})"
-
-
-def _clause(node: exp.Expr, block: Block) -> str:
-    while node.parent is not None and node.parent is not block.select:
-        node = node.parent
-    return node.arg_key or ""
 
 
 def _in_aggregate(work: Work, node: exp.Expr) -> bool:

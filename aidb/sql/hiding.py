@@ -11,7 +11,7 @@ from aidb.errors import ProgrammingError
 from aidb.sql.layout import Region
 from aidb.sql.reading import Call, Work
 from aidb.sql.render import quoted
-from aidb.sql.scopes import Block, Item, Unresolved, resolve, star
+from aidb.sql.scopes import Block, Item, Unresolved, projection_of, resolve, star
 
 
 def hide(work: Work) -> None:
@@ -148,7 +148,7 @@ def _name_results(work: Work, block: Block) -> None:
     for call in work.calls:
         if call.block is not block:
             continue
-        top = _projection(call.node, block)
+        top = projection_of(call.node, block)
         if top is None or isinstance(top, exp.Alias) or id(top) in named:
             continue
         named.add(id(top))
@@ -160,13 +160,6 @@ def _name_results(work: Work, block: Block) -> None:
         end = work.layout.tokens[beyond - 1].end
         text = work.text[work.layout.tokens[first].start : end]
         work.edits.insert(end, f" AS {quoted(_result_name(work, call, top, text))}")
-
-
-def _projection(node: exp.Expr, block: Block) -> exp.Expr | None:
-    """The expression of the block's select list that a node stands in."""
-    while node.parent is not None and node.parent is not block.select:
-        node = node.parent
-    return node if node.arg_key == "expressions" and node.parent is block.select else None
 
 
 def _result_name(work: Work, call: Call, top: exp.Expr, text: str) -> str:

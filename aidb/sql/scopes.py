@@ -193,6 +193,20 @@ def resolve(column: exp.Column, block: Block) -> Field | None:
     return None
 
 
+def projection_of(node: exp.Expr, block: Block) -> exp.Expr | None:
+    """The expression of the block's select list that a node stands in."""
+    while node.parent is not None and node.parent is not block.select:
+        node = node.parent
+    return node if node.arg_key == "expressions" and node.parent is block.select else None
+
+
+def clause_of(node: exp.Expr, block: Block) -> str:
+    """The clause of the block that a node stands in, as the parser names it: ``expressions``, ``where``, ``joins``."""
+    while node.parent is not None and node.parent is not block.select:
+        node = node.parent
+    return node.arg_key or ""
+
+
 def _within(node: exp.Expr, outer: exp.Expr | None) -> bool:
     inner: exp.Expr | None = node
     while outer is not None and inner is not None:

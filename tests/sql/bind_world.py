@@ -109,7 +109,12 @@ class World:
         deepest = relations[0]
         if len(relations) > 1 and any(not set(r.key) & set(deepest.key) for r in relations):
             keys = tuple(k for r in relations for k in r.key)
-            return Fill(f"f{n}", model, tuple(r.name for r in relations), keys, "none", "none", self.outputs(model))
+            rows = f"store.{quoted(f'{model} {n}')}"
+            called = ", ".join(f"{quoted(r)}.{quoted(c)}" for r, c in args)
+            shown = ", ".join(f"{quoted(r.name)}.{quoted(k)}" for r in relations for k in r.key)
+            source = ", ".join(quoted(r.name) for r in relations)
+            self.con.execute(f"CREATE TABLE {rows} AS SELECT {shown}, {model}({called}) AS distance FROM {source}")
+            return Fill(f"f{n}", model, tuple(r.name for r in relations), keys, "none", rows, self.outputs(model))
         keys = deepest.key or tuple(c for _, c in args)
         source = quoted(deepest.name)
         for other in relations[1:]:

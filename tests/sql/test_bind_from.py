@@ -10,7 +10,7 @@ import pytest
 from aidb.errors import ProgrammingError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bind_world import World  # noqa: E402  a neighbour, which importlib mode does not find
+from bind_world import World
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,8 @@ FROM = [
     ("SELECT * FROM frames f JOIN (plain p JOIN docs d ON d.doc_id = p.frame_id) ON f.frame_id = weight / 10, yolo(f.image) b",
      "SELECT f.*, p.*, d.*, b.box_id AS b_id, xmin, label FROM frames f JOIN plain p ON f.frame_id = weight / 10 "
      "JOIN docs d ON d.doc_id = p.frame_id JOIN box b ON f.frame_id = b.frame_id"),
+    ("SELECT * FROM frames f, docs d, near(f.image, d.cam) n WHERE distance > 5",
+     "SELECT f.*, d.*, near(f.image, d.cam) AS distance FROM frames f, docs d WHERE near(f.image, d.cam) > 5"),
     ("SELECT n.label FROM (frames f JOIN yolo(f.image) n ON true)", "SELECT label FROM box"),
     ("SELECT * FROM frames f NATURAL JOIN plain p, yolo(f.image) b",
      "SELECT f.*, p.weight, b.box_id AS b_id, b.xmin, b.label FROM frames f JOIN plain p USING (frame_id) "

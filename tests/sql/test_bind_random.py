@@ -12,7 +12,7 @@ import pytest
 from aidb.errors import Error
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bind_world import World  # noqa: E402  a neighbour, which importlib mode does not find
+from bind_world import World
 
 COLUMNS = {  # table -> (numbers, a model's argument)
     "frames": (("frame_id", "cam"), "image"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bind_world import World  # noqa: E402  a neighbour, which importlib mode does not find
+from bind_world import World
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,22 @@ STARS = [
 ]
 
 
-@pytest.mark.parametrize("core", CLAUSES + CTES + STARS)
+PAIRS = [
+    "SELECT near(f.image, d.cam) FROM frames f, docs d",
+    "SELECT frame_id, doc_id FROM frames f, docs d WHERE near(image, d.cam) > 5",
+    "SELECT * FROM frames f, docs d WHERE near(f.image, d.cam) > 5 AND NEAR(image, d.cam) < 9",
+    "SELECT d.*, near(f.image, d.cam) + 1 AS n FROM frames f CROSS JOIN docs d ORDER BY near(f.image, d.cam)",
+    "SELECT * FROM frames f JOIN docs d ON near(f.image, d.cam) > 5 AND f.cam = d.cam",
+    "SELECT * FROM frames f JOIN docs d ON near(f.image, d.cam) > 5 JOIN plain p USING (frame_id) WHERE f.ts > 3 OR weight = 0",
+    "SELECT near(f.image, d.cam) AS n, count(*) FROM frames f, docs d GROUP BY near(f.image, d.cam)",
+    "SELECT frame_id FROM frames f WHERE EXISTS (SELECT 1 FROM docs d, frames g WHERE near(g.image, d.cam) = f.cam)",
+    "SELECT f.frame_id, d.doc_id, p.weight FROM plain p, frames f, docs d LEFT JOIN box b ON b.frame_id = d.doc_id "
+    "WHERE near(f.image, d.cam) > 5 AND has_bus(f.image)",
+    "SELECT * FROM (SELECT image AS i FROM frames) f, docs d WHERE near(i, d.cam) > 5",
+]
+
+
+@pytest.mark.parametrize("core", CLAUSES + CTES + STARS + PAIRS)
 def test_answers_as_duckdb_does(world, core):
     bound = world.check(core)
     assert bound.final != core
