@@ -87,10 +87,10 @@ def _require_av() -> None:
 
 
 def _facts(uri: str) -> tuple[float | None, int | None, int | None, str | None]:
-    from aidb_connectors.av_files import open_container
+    from aidb_connectors.av_files import opened
 
     try:
-        with open_container(uri) as container:
+        with opened(uri) as container:
             stream = container.streams.audio[0]
             duration: float | None
             if stream.duration is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aidb.errors import OperationalError
@@ -19,22 +21,40 @@ def require_av() -> Any:
     return av
 
 
-def open_container(uri: str) -> Any:
-    """An open input container. Raises OSError and av.error.FFmpegError.
+@contextmanager
+def opened(uri: str) -> Iterator[Any]:
+    """An input container for the time of the block. Raises as `open_container` does."""
+    container, close = open_container(uri)
+    try:
+        yield container
+    finally:
+        close()
+
+
+def open_container(uri: str) -> tuple[Any, Callable[[], None]]:
+    """An open input container, and what closes it. Raises OSError and av.error.FFmpegError.
 
     FFmpeg may be led by a playlist inside a file to open further files and addresses; only what was named is opened.
     """
     av = require_av()
     path = local_path(uri)
-    if path is not None and not any(c in path for c in "%*?[{"):  # which FFmpeg would read as a pattern of pictures
-        with open_stream(uri):  # a directory, a pipe or a missing file gets the system's own message
-            pass
-        return av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
-    stream = open_stream(uri)
+    stream = open_stream(uri)  # a directory, a pipe or a missing file gets the system's own message
     try:
-        return av.open(
-            Unnamed(stream), buffer_size=_BUFFER, options={"protocol_whitelist": "none"}, metadata_errors="replace"
-        )
+        if not stream.read(1):
+            raise OSError("the file is empty")
+        stream.seek(0)
+        if path is not None and not any(c in path for c in "%*?[{"):  # which FFmpeg would read as a pattern of pictures
+            stream.close()
+            container = av.open(path, options={"protocol_whitelist": "file"}, metadata_errors="replace")
+        else:
+            options = {"protocol_whitelist": "none"}
+            container = av.open(Unnamed(stream), buffer_size=_BUFFER, options=options, metadata_errors="replace")
     except BaseException:
         stream.close()
         raise
+
+    def close() -> None:
+        container.close()
+        stream.close()  # PyAV leaves a file object open
+
+    return container, close

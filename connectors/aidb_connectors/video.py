@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -59,6 +60,7 @@ class Video:
 
     def __init__(self) -> None:
         self._pool = DecoderPool()
+        weakref.finalize(self, self._pool.close)
 
     def claims(self, source: str) -> int:
         """See `aidb.spi.Connector`."""

@@ -48,11 +48,11 @@ class Decoder:
         self._gop = _LONG_GOP * self._step
 
     def _open(self) -> None:
-        self._container = open_container(self._uri)
+        self._container, self._close = open_container(self._uri)
         try:
             self._stream = video_stream(self._container)
         except BaseException:
-            self._container.close()
+            self._close()
             raise
         # Slices in threads gain nothing on streams as they are, frames in threads cost more processor time than they
         # save beside a model; both measured.
@@ -76,7 +76,7 @@ class Decoder:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._container.close()
+        self._close()
 
     def frame(self, position: int) -> np.ndarray:
         """The frame at exactly this position as RGB ``uint8 [H, W, 3]``, upright. Raises FrameMissing.

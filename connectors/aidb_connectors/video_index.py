@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aidb_connectors.av_files import open_container, require_av
+from aidb_connectors.av_files import opened, require_av
 
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: the cover of a song is no video
 _FIRST_FRAME_PACKETS = 64
@@ -47,7 +47,7 @@ def video_stream(container: Any) -> Any:
         raise ValueError("no decoder for the video stream's codec")
     for stream in container.streams:
         if stream is not best:
-            stream.discard = "ALL"  # lets the demuxer step over sound without reading it
+            stream.discard = "all"  # lets the demuxer step over sound without reading it
     return best
 
 
@@ -56,7 +56,7 @@ def index_video(uri: str) -> VideoIndex:
 
     Of an mp4 that is cut short, the frames that its index promises are listed too: they fail when they are read.
     """
-    with open_container(uri) as container:
+    with opened(uri) as container:
         stream = video_stream(container)
         pts, dts = _timestamps(container, stream)
         if not pts:

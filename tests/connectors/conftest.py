@@ -50,9 +50,11 @@ def media() -> Path:
     return MEDIA
 
 
-def picture(number: int, width: int = 64, height: int = 48) -> np.ndarray:
-    """A frame that tells its number: its brightness, with a red corner at the top left."""
+def picture(number: int, width: int = 64, height: int = 48, noise: bool = False) -> np.ndarray:
+    """A frame that tells its number: its brightness, with a red corner at the top left; noise makes it large."""
     rgb = np.full((height, width, 3), 20 + number * 5 % 200, np.uint8)
+    if noise:
+        rgb = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
     rgb[: height // 4, : width // 4] = (255, 0, 0)
     return rgb
 
@@ -73,9 +75,11 @@ def make_clip() -> Callable[..., Path]:
         times: Sequence[int] | None = None,
         pixels: str = "yuv420p",
         format: str | None = None,  # noqa: A002  PyAV's own word
+        movflags: str | None = None,
+        noise: bool = False,
         **options: str,
     ) -> Path:
-        with av.open(str(path), "w", format=format) as out:
+        with av.open(str(path), "w", format=format, options={"movflags": movflags} if movflags else {}) as out:
             stream = out.add_stream(codec, rate=rate, options=options)
             stream.width, stream.height = size
             stream.pix_fmt, stream.gop_size = pixels, gop
@@ -83,7 +87,7 @@ def make_clip() -> Callable[..., Path]:
             if times is not None:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for i in range(frames):
-                frame = av.VideoFrame.from_ndarray(picture(i, *size), format="rgb24")
+                frame = av.VideoFrame.from_ndarray(picture(i, *size, noise), format="rgb24")
                 if times is not None:
                     frame.pts, frame.time_base = times[i], Fraction(1, 1000)
                 out.mux(stream.encode(frame))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from aidb.spi import Connector, Ref
-from aidb.testing.connectors import ConnectorContract
 from aidb_connectors.audio import Audio
 from aidb_connectors.images import Images
 from aidb_connectors.text import Text
 from aidb_connectors.video import Video
+from PIL import Image
+
+from aidb.spi import Connector, Ref
+from aidb.testing.connectors import ConnectorContract
 
 
 class TestImages(ConnectorContract):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aidb_connectors.images import Images, decode
 from PIL import Image, ImageOps
 
 from aidb.errors import ProgrammingError, UnknownName
 from aidb.spi import ItemFailure, Options, Ref, Scan
-from aidb_connectors.images import Images, decode
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (6, 9, 3), np.uint8)

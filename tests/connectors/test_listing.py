@@ -11,15 +11,15 @@ from pathlib import Path
 
 import fsspec
 import pytest
-
-from aidb.errors import SourceError
-from aidb.spi import Options, Scan
 from aidb_connectors.files import count_claimed, list_files
 from aidb_connectors.globs import natural_key, split_pattern
 from aidb_connectors.images import Images
 from aidb_connectors.storage import File, read_bytes, split_hints, with_hints
 from aidb_connectors.text import Text
 from aidb_connectors.video import Video
+
+from aidb.errors import SourceError
+from aidb.spi import Options, Scan
 
 KINDS = frozenset({".jpg", ".png"})
 
