@@ -1,0 +1,75 @@
+"""Names: quoting for SQL, and from the physical names that DuckDB's binder reports back to relations."""
+
+from __future__ import annotations
+
+import re
+
+from aidb.catalog.relations import Fill, Relation, Relations
+
+
+def quote(name: str) -> str:
+    """Return an SQL identifier for a name.
+
+    >>> quote('a"b')
+    '"a""b"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def unquoted(name: str) -> str:
+    """Return a qualified SQL name without its quotes, in lower case, without the default schema.
+
+    DuckDB reports tables of a statement with their alias; that is left out.
+
+    >>> unquoted('"aidb_internal"."rows_3" AS b'), unquoted("main.Box")
+    ('aidb_internal.rows_3', 'box')
+    """
+    qualified = _QUALIFIED.match(name)
+    parts = _PART.findall(qualified[0] if qualified else name)
+    plain = [quoted.replace('""', '"') or bare for quoted, bare in parts]
+    return ".".join(plain[1:] if len(plain) == 2 and plain[0].lower() == "main" else plain).lower()
+
+
+_PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
+_QUALIFIED = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
+
+
+def fills_of(relation: Relation) -> tuple[Fill, ...]:
+    """Return every fill that reading all of a relation needs, ancestors apart."""
+    own = () if relation.fill is None else (relation.fill,)
+    return own + tuple(e.fill for e in relation.extensions)
+
+
+def with_ancestors(fill: Fill, relations: Relations) -> list[Fill]:
+    """Return the fill and what must run before it, nearest first."""
+    found = [fill]
+    for parent in fill.parents:
+        relation = relations.get(parent)
+        if relation is not None and relation.fill is not None:
+            found += [f for f in with_ancestors(relation.fill, relations) if f not in found]
+    return found
+
+
+def depth(fill: Fill, relations: Relations) -> int:
+    """Return how many fills must run before this one, along its longest chain."""
+    parents = (relations.get(p) for p in fill.parents)
+    return max((1 + depth(r.fill, relations) for r in parents if r is not None and r.fill is not None), default=0)
+
+
+class Physical:
+    """Where rows are stored -> the relations that read them."""
+
+    def __init__(self, relations: Relations) -> None:
+        self._readers: dict[str, list[Relation]] = {}
+        for relation in relations.tables.values():
+            for name in {relation.name, unquoted(relation.base)} | {unquoted(f.rows) for f in fills_of(relation)}:
+                self._readers.setdefault(name.lower(), []).append(relation)
+
+    def readers(self, name: str) -> list[Relation]:
+        """Return the relations that a name reported by DuckDB may stand for; none for a table we know nothing of."""
+        return self._readers.get(unquoted(name), [])
+
+    def fills(self, name: str) -> list[Fill]:
+        """Return the fills whose answers are stored under this name."""
+        found = {f: None for r in self.readers(name) for f in fills_of(r) if unquoted(f.rows) == unquoted(name)}
+        return list(found)

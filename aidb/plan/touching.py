@@ -1,0 +1,205 @@
+"""What a piece of a statement touches: relations with models behind them, virtual columns, the queries around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlglot import exp
+
+from aidb.catalog.relations import Extension, Relation, Relations
+from aidb.plan.nodes import (
+    has_volatile,
+    is_bare,
+    is_star,
+    listed,
+    nested_queries,
+    table_name,
+    view_query,
+    walk_own,
+)
+from aidb.plan.scopes import Cte
+
+
+class Touching:
+    """Answers for one statement; ``tree`` is its syntax tree before anything was changed in it."""
+
+    def __init__(self, relations: Relations, tree: exp.Expr) -> None:
+        self.relations = relations
+        self._views: dict[str, bool] = {}
+        self._named: set[str] = set()
+        self._bare: set[str] = set()
+        self._stars = False
+        self._reads_all = False
+        self.views_read: set[str] = set()
+        self._collect(tree)
+
+    def _collect(self, tree: exp.Expr) -> None:
+        """Gather all column names of the statement and of the views that it reads."""
+        todo = [tree]
+        while todo:
+            node = todo.pop()
+            if isinstance(node, exp.Column) and not isinstance(node.this, exp.Star):
+                self._named.add(node.name.lower())
+                if not node.table:
+                    self._bare.add(node.name.lower())
+            elif isinstance(node, exp.Join):
+                self._named.update(c.name.lower() for c in node.args.get("using") or ())
+                self._reads_all |= node.args.get("method") == "NATURAL"
+            elif isinstance(node, exp.Columns | exp.Pivot):
+                self._reads_all = True
+            elif isinstance(node, exp.Star):
+                self._stars |= not isinstance(node.parent, exp.Count)
+                for key in ("replace", "rename"):
+                    todo += listed(node.args.get(key))
+                continue
+            elif table_name(node) in self.relations.views and table_name(node) not in self.views_read:
+                self.views_read.add(table_name(node))
+                self._collect(view_query(self.relations.views[table_name(node)])[0])
+            for value in node.args.values():
+                todo += listed(value)
+
+    def mentions(self, extension: Extension, alias: str = "") -> bool:
+        """Is one of its columns, or the whole row of this alias, named anywhere?"""
+        if self._reads_all or alias in self._bare:
+            return True
+        return any(c.lower() in self._named for c in extension.columns)
+
+    def used(self, relation: Relation, alias: str, all_read: bool) -> tuple[Extension, ...]:
+        """Return the virtual columns that a reference may read; ``all_read``: a star or a rename reads them all."""
+        shown = {c.lower() for c in relation.columns}
+        return tuple(
+            e
+            for e in relation.extensions
+            if self.mentions(e, alias) or (all_read and any(c.lower() in shown for c in e.columns))
+        )
+
+    def relation(self, node: exp.Expr) -> Relation | None:
+        """Return the relation of the catalog that a table reference names, CTEs left aside."""
+        return self.relations.get(table_name(node)) if table_name(node) else None
+
+    def unknown_in(self, relation: Relation) -> bool:
+        """May something in it be unknown to this statement?"""
+        return relation.fill is not None or any(self._stars or self.mentions(e) for e in relation.extensions)
+
+    def touches(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
+        """Does a query read anything that models may still fill?"""
+        for node in query.find_all(exp.Table):
+            name = node.name.lower()
+            if is_bare(node) and name in env:
+                body = env[name].node
+                if body is not None and body is not query and self.touches(body, env[name].env):
+                    return True
+                # A WITH deeper inside may shadow the name, or be shadowed: look at both meanings.
+            relation = self.relation(node)
+            if relation is not None and self.unknown_in(relation):
+                return True
+            if table_name(node) in self.relations.views and self._view_touches(table_name(node)):
+                return True
+        return False
+
+    def _view_touches(self, name: str) -> bool:
+        if name not in self._views:
+            self._views[name] = False
+            self._views[name] = self.touches(view_query(self.relations.views[name])[0], {})
+        return self._views[name]
+
+    def is_known(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
+        """Does a query mean the same wherever and whenever it is evaluated?"""
+        return (
+            not self.touches(query, env)
+            and not self.uses_cte(query, env)
+            and not has_volatile(query)
+            and not self.correlated(query, env)
+        )
+
+    def uses_cte(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
+        """Does a query name one of these CTEs?"""
+        return any(is_bare(t) and t.name.lower() in env for t in query.find_all(exp.Table))
+
+    def correlated(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
+        """Does a query use a column that it does not bind itself? In doubt about a node: yes; about a name: no."""
+        return self._correlated(query, set(env), [])
+
+    def _correlated(self, query: exp.Expr, ctes: set[str], chain: list[dict[str, frozenset[str] | None]]) -> bool:
+        if isinstance(query, exp.SetOperation):
+            inner = ctes | _with_names(query)
+            return self._correlated(query.left, inner, chain) or self._correlated(query.right, inner, chain)
+        if isinstance(query, exp.Subquery):
+            return self._correlated(query.this, ctes | _with_names(query), chain)
+        if isinstance(query, exp.Values):
+            return False
+        if not isinstance(query, exp.Select):
+            return True
+        ctes = ctes | _with_names(query)
+        items: dict[str, frozenset[str] | None] = {}
+        conditions: list[exp.Expr] = []
+        derived: list[exp.Expr] = []
+        clause = query.args.get("from_")
+        if clause is not None:
+            self._bind(clause.this, ctes, items, conditions, derived)
+        for join in query.args.get("joins") or ():
+            conditions += listed(join.args.get("on"))
+            self._bind(join.this, ctes, items, conditions, derived)
+        around = [items, *chain]
+        names = {e.alias.lower() for e in query.expressions if isinstance(e, exp.Alias)}
+        if any(self._correlated(d, ctes, chain) for d in derived):
+            return True
+        for key, value in query.args.items():
+            if key not in ("from_", "with_", "joins"):
+                conditions += listed(value)
+        return any(self._reads_outside(c, ctes, around, names) for c in conditions)
+
+    def _bind(
+        self,
+        source: exp.Expr,
+        ctes: set[str],
+        items: dict[str, frozenset[str] | None],
+        conditions: list[exp.Expr],
+        derived: list[exp.Expr],
+    ) -> None:
+        """Note the columns that a FROM item brings, None where they aren't known."""
+        for join in source.args.get("joins") or ():
+            conditions += listed(join.args.get("on"))
+            self._bind(join.this, ctes, items, conditions, derived)
+        if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Table) and not source.alias:
+            self._bind(source.this, ctes, items, conditions, derived)
+            return
+        columns: frozenset[str] | None = None
+        if isinstance(source, exp.Subquery | exp.Lateral):
+            derived.append(source.this)
+        elif isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
+            relation = None if is_bare(source) and source.name.lower() in ctes else self.relation(source)
+            if relation is not None:
+                columns = frozenset(c.lower() for c in all_columns(relation))
+        else:
+            conditions += source.find_all(exp.Column)
+        alias = source.args.get("alias")
+        if columns is not None and alias is not None:
+            columns |= frozenset(c.name.lower() for c in alias.columns)
+        items[source.alias_or_name.lower()] = columns
+
+    def _reads_outside(
+        self, node: exp.Expr, ctes: set[str], chain: list[dict[str, frozenset[str] | None]], names: set[str]
+    ) -> bool:
+        for inner in walk_own(node):
+            if not isinstance(inner, exp.Column) or is_star(inner):
+                continue
+            name, table = inner.name.lower(), inner.table.lower()
+            if table:
+                bound = any(table in items for items in chain)
+            else:
+                bound = name in names or any(c is None or name in c for items in chain for c in items.values())
+            if not bound:
+                return True
+        return any(self._correlated(q, ctes, chain) for q in nested_queries(node))
+
+
+def all_columns(relation: Relation) -> tuple[str, ...]:
+    """Return the columns of a relation, virtual ones that ``*`` doesn't show included."""
+    shown = {c.lower() for c in relation.columns}
+    return (*relation.columns, *(c for e in relation.extensions for c in e.columns if c.lower() not in shown))
+
+
+def _with_names(query: exp.Expr) -> set[str]:
+    clause = query.args.get("with_")
+    return {c.alias.lower() for c in clause.expressions} if clause else set()
