@@ -7,8 +7,10 @@ relation with a virtual column. A call in FROM becomes a join. The rest of the t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import sqlglot
 from sqlglot import exp
@@ -22,8 +24,8 @@ from aidb.sql.functions import MARK, Mention, ModelFunctions, marked, mentions
 from aidb.sql.grouping import grouped_text
 from aidb.sql.hiding import hide
 from aidb.sql.layout import Layout
-from aidb.sql.placing import ViewInTheWay, column_of, field_of, fill_of, lift, path_of, reference, target, widen
 from aidb.sql.pairs import PairInExpression, join_pair
+from aidb.sql.placing import ViewInTheWay, column_of, field_of, fill_of, lift, path_of, reference, target, widen
 from aidb.sql.reading import Call, Reader, Work
 from aidb.sql.render import quoted, relation_sql
 from aidb.sql.scopes import Field, Item
@@ -69,7 +71,8 @@ def bind(core: str, relations: Relations, functions: ModelFunctions) -> Bound:
             continue
         if not added:
             return Bound(final, planning, relations, notes)
-        tables = {**relations.tables, **added}
+        # A chain, not a copy: the catalog may look tables up only as they are named.
+        tables = ChainMap(added, cast("MutableMapping[str, Relation]", relations.tables))
         return Bound(final, planning, replace(relations, tables=tables), notes)
 
 

@@ -10,8 +10,8 @@ from aidb.catalog.relations import Fill, Relation
 from aidb.errors import NotSupportedError, ProgrammingError
 from aidb.sql.functions import Mention
 from aidb.sql.layout import JOIN_WORDS, Layout
-from aidb.sql.placing import Path, column_of, field_of, fill_of, key_name, lift, path_of, reference, target
 from aidb.sql.pairs import PAIR
+from aidb.sql.placing import Path, column_of, field_of, fill_of, key_name, lift, path_of, reference, target
 from aidb.sql.reading import Work
 from aidb.sql.render import fill_columns, quoted
 from aidb.sql.scopes import Block, Item, Joined, equal
@@ -78,14 +78,14 @@ class FromCalls:
         parents = {id(p.outer.item): p.outer for _, p, _ in lifted}
         if all(p.block is not block for p in parents.values()):
             return call.item, None
-        places = [n for n, e in enumerate(elements) if any(id(i) in parents for i in e)]
-        behind = all(any(p.item in e for e in elements) for p in parents.values())
-        if not behind or join is None:
+        behind = [n for n, e in enumerate(elements) if any(id(i) in parents for i in e)]
+        met = all(any(p.item in e for e in elements) for p in parents.values())
+        if not met or join is None:
             names = " and ".join(p.item.name for p in parents.values())
             raise ProgrammingError(
                 f"{mention.written}: put it directly into FROM, behind {names} and outside of brackets"
             )
-        call.element = min(places)
+        call.element = min(behind)
         return call.item, self._joined(call, block, fill, lifted, elements)
 
     def _alone(

@@ -296,12 +296,12 @@ def outputs(block: Block) -> list[tuple[str, Field | None]] | None:
     for e in block.select.expressions:
         inner = e.this if isinstance(e, exp.Alias) else e
         if isinstance(inner, exp.Star):
-            if inner.args.get("rename") or (whole := star(block)) is None:
+            if (whole := star(block)) is None:
                 return None
             shown += _without(whole, inner)
         elif isinstance(inner, exp.Column) and isinstance(inner.this, exp.Star):
             item = block.named(inner.table)
-            if item is None or item.columns is None or inner.this.args.get("rename"):
+            if item is None or item.columns is None:
                 return None
             whole = [(c, Field(block, item, i)) for i, c in enumerate(item.columns)]
             shown += _without(whole, inner.this)
@@ -320,7 +320,8 @@ def outputs(block: Block) -> list[tuple[str, Field | None]] | None:
 def _without(columns: list[tuple[str, Field]], star_node: exp.Star) -> list[tuple[str, Field | None]]:
     gone = {c.name.lower() for c in star_node.args.get("except_") or []}
     changed = {c.alias.lower() for c in star_node.args.get("replace") or []}
-    return [(c, None if c.lower() in changed else f) for c, f in columns if c.lower() not in gone]
+    names = {r.this.name.lower(): r.alias for r in star_node.args.get("rename") or []}
+    return [(names.get(c.lower(), c), None if c.lower() in changed else f) for c, f in columns if c.lower() not in gone]
 
 
 def star(block: Block) -> list[tuple[str, Field]] | None:

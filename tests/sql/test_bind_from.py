@@ -110,6 +110,26 @@ FROM = [
     ("SELECT * FROM frames f NATURAL JOIN plain p, yolo(f.image) b",
      "SELECT f.*, p.weight, b.box_id AS b_id, b.xmin, b.label FROM frames f JOIN plain p USING (frame_id) "
      "JOIN box b ON b.frame_id = f.frame_id"),
+    ("SELECT f.frame_id, y.label FROM frames f JOIN docs d ON d.doc_id = f.frame_id, yolo(f.image) y WHERE has_bus(f.image)",
+     "SELECT frame_id, label FROM box JOIN docs ON doc_id = frame_id JOIN frames USING (frame_id) WHERE has_bus(image)"),
+    ("SELECT x.n FROM (SELECT count(*) AS n, f.cam FROM frames f, yolo(f.image) y GROUP BY f.cam) x",
+     "SELECT count(*) AS n FROM box JOIN frames USING (frame_id) GROUP BY cam"),
+    ("SELECT y.* FROM frames f, yolo(f.image) y",
+     "SELECT frame_id, box_id AS y_id, xmin, label FROM box"),
+    ("SELECT f.* FROM frames f, yolo(f.image) y",
+     "SELECT f.* FROM frames f JOIN box USING (frame_id)"),
+    ("SELECT * FROM docs d JOIN frames f ON d.doc_id = f.frame_id LEFT JOIN yolo(f.image) y ON y.xmin > d.doc_id",
+     "SELECT d.*, f.*, b.box_id AS y_id, xmin, label FROM docs d JOIN frames f ON d.doc_id=f.frame_id LEFT JOIN box b ON b.frame_id=f.frame_id AND xmin > doc_id"),  # noqa: E501
+    ("SELECT * FROM plain p, frames f, yolo(f.image) y WHERE p.frame_id = f.frame_id",
+     "SELECT p.*, f.*, box_id AS y_id, xmin, label FROM plain p, frames f JOIN box b USING (frame_id) WHERE p.frame_id=f.frame_id"),
+    ("SELECT * FROM plain p JOIN frames f ON p.frame_id = f.frame_id, yolo(f.image) y",
+     "SELECT p.*, f.*, box_id AS y_id, xmin, label FROM plain p, frames f JOIN box b ON f.frame_id=b.frame_id WHERE p.frame_id=f.frame_id"),  # noqa: E501
+    ("SELECT * FROM range(3) r(i), frames f, yolo(f.image) y WHERE i = cam",
+     "SELECT i, f.*, box_id AS y_id, xmin, label FROM range(3) r(i), frames f JOIN box b USING (frame_id) WHERE i=cam"),
+    ("SELECT * FROM range(3) r(i) JOIN frames f ON i = cam, yolo(f.image) y",
+     "SELECT i, f.*, box_id AS y_id, xmin, label FROM range(3) r(i), frames f JOIN box b USING (frame_id) WHERE i=cam"),
+    ("SELECT * FROM frames f JOIN yolo(f.image) y ON true JOIN LATERAL (SELECT y.xmin + 1 AS z) q ON true",
+     "SELECT f.*, box_id AS y_id, xmin, label, xmin+1 AS z FROM frames f JOIN box USING (frame_id)"),
 ]  # fmt: skip
 
 

@@ -169,7 +169,51 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize("core", CLAUSES + CTES + STARS + PAIRS)
+MORE = [  # traps
+    "SELECT frame_id FROM frames AS f WHERE has_bus(f.image) UNION SELECT * FROM (SELECT frame_id FROM frames WHERE mood(image) = 2)",  # noqa: E501
+    "SELECT a.* FROM frames a JOIN frames b ON a.frame_id = b.frame_id AND has_bus(a.image) AND has_bus(b.image)",
+    "SELECT count(DISTINCT has_bus(image)) FROM frames",
+    "SELECT list(has_bus(image) ORDER BY mood(image), frame_id) AS l FROM frames",
+    "SELECT frame_id FROM frames WINDOW w AS (PARTITION BY has_bus(image) ORDER BY frame_id) QUALIFY row_number() OVER w = 1",
+    "SELECT * FROM frames WHERE has_bus(image) LIMIT (SELECT max(mood(text)) FROM docs)",
+    "SELECT f.* FROM frames f WHERE (SELECT has_bus(f.image))",
+    "SELECT frame_id FROM frames WHERE (has_bus(image), cam) IN (SELECT true, cam FROM docs)",
+    "SELECT CASE WHEN has_bus(image) THEN 'a' ELSE CAST(mood(image) AS VARCHAR) END AS c FROM frames",
+    "SELECT has_bus(image) has, mood(image)::DOUBLE AS d FROM frames",
+    "SELECT frame_id FROM frames f WHERE has_bus((image))",
+    "VALUES ((SELECT count(*) FROM frames WHERE has_bus(image)))",
+    "SELECT * FROM (VALUES (1)) v(x), frames WHERE has_bus(image)",
+    "SELECT * FROM unnest([1,2]) u(x), frames WHERE has_bus(image)",
+    "SELECT f.image, (SELECT count(*) FROM frames f WHERE has_bus(f.image)) AS n FROM frames f WHERE NOT has_bus(f.image)",
+    "SELECT (SELECT max(g.cam) FROM frames f JOIN frames g ON g.frame_id = f.frame_id AND mood(g.image) = mood(frames.image)) AS n FROM frames",  # noqa: E501
+    "SELECT id, (SELECT count(*) FROM box r WHERE r.xmin > id AND mood(body) > 1) AS n FROM reviews r",
+    "SELECT * FROM frames f JOIN LATERAL (SELECT * FROM box b WHERE b.frame_id = f.frame_id AND mood(b.label) > mood(f.image)) t ON true",  # noqa: E501
+    "WITH t AS (SELECT * FROM frames), u AS (SELECT * FROM t) SELECT u.* FROM u JOIN t USING (frame_id) WHERE has_bus(u.image) AND NOT has_bus(t.image) IS NULL",  # noqa: E501
+    "WITH t AS (SELECT * FROM frames) SELECT * FROM t UNION ALL SELECT * FROM t WHERE has_bus(image)",
+    "WITH t AS (SELECT * FROM frames) SELECT count(*) FROM t, (SELECT * FROM t WHERE has_bus(image)) x",
+    "WITH t AS (SELECT f.*, 1 AS one FROM frames f) SELECT * FROM t WHERE has_bus(image)",
+    "WITH t AS (SELECT * EXCLUDE (cam) FROM frames) SELECT * FROM t WHERE has_bus(image)",
+    "WITH t AS (SELECT * EXCLUDE (cam) RENAME (image AS i) FROM frames) SELECT ts FROM t WHERE has_bus(i)",
+    "SELECT DISTINCT image FROM frames WHERE has_bus(image)",
+    "SELECT image FROM frames GROUP BY image HAVING bool_and(has_bus(image))",
+    "SELECT cam, image FROM frames GROUP BY ALL HAVING has_bus(image)",
+    "SELECT image AS cam2 FROM frames GROUP BY image ORDER BY mood(image), image",
+    "SELECT upper(image) AS u FROM frames GROUP BY image HAVING NOT has_bus(image)",
+    "SELECT COUNT(*) FROM frames f, docs d, reviews r WHERE has_bus(f.image) AND mood(d.text) = mood(r.body)",
+    "SELECT has_bus(image), * FROM frames",
+    "SELECT frame_id, sum(mood(image)) OVER (ORDER BY frame_id ROWS 2 PRECEDING) AS s FROM frames",
+    "select frame_id from frames where has_bus(image) and cam in (1,2) order by 1 desc nulls last limit 2 offset 1;",
+    "SELECT frame_id FROM frames WHERE has_bus(image) USING SAMPLE 100%",
+    "SELECT * FROM frames ASOF JOIN docs ON frames.frame_id >= docs.doc_id WHERE has_bus(image)",
+    "SELECT frame_id FROM box b WHERE mood(b.label) = ANY (SELECT mood(text) FROM docs)",
+    "SELECT {'a': has_bus(image), 'b': [mood(image)]} AS s FROM frames",
+    "SELECT * FROM frames WHERE has_bus(image) AND frame_id BETWEEN mood(image) AND 9",
+    "SELECT recent.id FROM recent, docs WHERE has_bus(recent.image) AND mood(docs.text) > 1",
+    "SELECT * FROM recent, (SELECT * FROM recent WHERE has_bus(image)) z WHERE recent.id = z.id",
+]
+
+
+@pytest.mark.parametrize("core", CLAUSES + CTES + STARS + PAIRS + MORE)
 def test_answers_as_duckdb_does(world, core):
     bound = world.check(core)
     assert bound.final != core
