@@ -1,0 +1,55 @@
+"""The demo from beginning to end, on a short street."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aidb.surfaces.demo.__main__ import main
+
+FRAMES = 300
+
+
+def test_the_story_is_told_and_its_figures_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "it's a demo"
+    assert main(["--output", str(output), "--frames", str(FRAMES)]) == 0
+    told = capsys.readouterr().out
+
+    calls = [int(text.replace(",", "")) for text in re.findall(r"-> [\d.]+ s, ([\d,]+) model call", told)]
+    first, again, other, rare = calls
+    pictures = int(re.search(r"Here are (\d+) photographs", told).group(1))  # type: ignore[union-attr]
+    assert first == pictures
+    assert again == other == 0
+    assert 0 < rare < FRAMES
+    assert "astronaut.jpg" in told
+    assert f"{FRAMES:,}" in told
+    paths = (str(output), "answers.png")
+    assert [line for line in told.splitlines() if len(line) > 80 and not any(p in line for p in paths)] == []
+    with Image.open(output / "answers.png") as page:
+        assert page.width > 1000
+
+
+def test_it_can_be_told_twice_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert main(["--output", str(tmp_path), "--frames", "100"]) == 0
+    first, second = (
+        re.findall(r"([\d,]+) model call", told) for told in capsys.readouterr().out.split("AIDB answers")[1:]
+    )
+    assert first == second
+
+
+def test_a_folder_that_can_not_be_made_is_an_error_of_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert main(["--output", str(tmp_path / "file" / "demo")]) == 1
+    assert capsys.readouterr().err.startswith("aidb demo: ")
+
+
+def test_too_short_a_street_is_a_mistake_of_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--frames", "5"])
+    assert "at least 100" in capsys.readouterr().err
