@@ -19,8 +19,9 @@ Content = np.ndarray | str | bytes
 class MemoryConnector:
     """Items from a list (numbered ``item-0``, ``item-1``...) or a dict of name -> content.
 
-    ``CREATE BLOB TABLE t FROM 'anything' USING memory``: the columns are ``name``, the further ``columns`` (name ->
-    (DuckDB type, one value an item)), and the content column ``content`` or as named.
+    ``CREATE BLOB TABLE t FROM 'memory:*' USING memory`` (any other text does as well; ``memory:<name>`` is one item).
+    The columns are ``name``, the further ``columns`` (name -> (DuckDB type, one value an item)), and the content column
+    ``content`` or as named.
 
     media: ``image`` for ``uint8 [H, W, 3]`` arrays, ``text`` for str, ``audio`` for bytes; by default told from the
         first item. key: name of the key column.
@@ -82,33 +83,41 @@ class MemoryConnector:
             del self._items[item]
 
     def claims(self, source: str) -> int:
-        """None: it has to be named by USING."""
-        return 0
+        """How many items ``memory:...`` names; nothing of other sources."""
+        return len(self._listed(source)) if source.startswith("memory:") else 0
 
     def schema(self, scan: Scan) -> BlobSchema:
         """``name``, the further columns, the content."""
+        scan.options.refuse_unknown(())
         plain = [(column, type_) for column, (type_, _) in self.columns.items()]
-        return BlobSchema(
-            self.key,
-            (("name", "VARCHAR"), *plain, (self.content, CONTENT_SQL)),
-            identity=("name",),
-            content=self.content,
-        )
+        columns = (("name", "VARCHAR"), *plain, (self.content, CONTENT_SQL))
+        return BlobSchema(self.key, columns, identity=("name",), content=self.content)
 
     def items(self, scan: Scan) -> Iterator[pa.RecordBatch]:
         """All items in the order in which they were given."""
+        scan.options.refuse_unknown(())
         if self.list_error is not None:
             raise SourceError(self.list_error)
-        scan.options.refuse_unknown(())
+        names = self._listed(scan.source)
         with self._lock:
-            names = list(self._items)
             rows = [(item, *self._extra[item], self._ref(item), f"{item}@{self._versions[item]}") for item in names]
+        return self._batches(rows)
+
+    def _batches(self, rows: list[tuple[Any, ...]]) -> Iterator[pa.RecordBatch]:
         types = [pa.string(), *(arrow_type(t) for t, _ in self.columns.values()), CONTENT_TYPE, pa.string()]
         header = ["name", *self.columns, self.content, "content_id"]
         for start in range(0, len(rows), self.batch):
             part = list(zip(*rows[start : start + self.batch], strict=True))
             arrays = [pa.array(values, type_) for values, type_ in zip(part, types, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, names=header)
+
+    def _listed(self, source: str) -> list[str]:
+        wanted = source.removeprefix("memory:") if source.startswith("memory:") else "*"
+        with self._lock:
+            names = [item for item in self._items if wanted in ("", "*", item)]
+        if not names and wanted not in ("", "*"):
+            raise SourceError(f"{source}: no such item")
+        return names
 
     def read(self, refs: Sequence[Ref], *, encoded: bool = False) -> Iterator[Decoded | ItemFailure]:
         """The content as it was given; ``encoded`` gives a picture as PNG and text as UTF-8."""

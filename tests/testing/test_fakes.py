@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,23 @@ from PIL import Image
 from aidb.errors import ModelError, SourceError
 from aidb.exec.validate import validate
 from aidb.spi import Connector, ItemError, ItemFailure, Model, OutOfMemory, Ref, Scan, ServiceError
-from aidb.testing import FailingModel, FakeModel, MemoryConnector
+from aidb.testing import ConnectorContract, FailingModel, FakeModel, MemoryConnector
 
 BATCH = [pa.array([1, 2, 3])]
+
+
+class TestMemory(ConnectorContract):
+    def connector(self) -> Connector:
+        return MemoryConnector([np.full((2, 3, 3), i, dtype=np.uint8) for i in range(3)], batch=2)
+
+    def source(self, folder: Path) -> str:
+        return "memory:*"
+
+    def missing(self, folder: Path) -> str:
+        return "memory:nobody"
+
+    def broken(self, folder: Path) -> Ref:
+        return Ref("memory:nobody", None, "image", "memory")
 
 
 def half(**more: Any) -> FakeModel:
