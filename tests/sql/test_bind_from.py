@@ -121,7 +121,7 @@ FROM = [
     ("SELECT * FROM docs d JOIN frames f ON d.doc_id = f.frame_id LEFT JOIN yolo(f.image) y ON y.xmin > d.doc_id",
      "SELECT d.*, f.*, b.box_id AS y_id, xmin, label FROM docs d JOIN frames f ON d.doc_id=f.frame_id LEFT JOIN box b ON b.frame_id=f.frame_id AND xmin > doc_id"),  # noqa: E501
     ("SELECT * FROM plain p, frames f, yolo(f.image) y WHERE p.frame_id = f.frame_id",
-     "SELECT p.*, f.*, box_id AS y_id, xmin, label FROM plain p, frames f JOIN box b USING (frame_id) WHERE p.frame_id=f.frame_id"),
+     "SELECT p.*, f.*, box_id AS y_id, xmin, label FROM plain p, frames f JOIN box b USING (frame_id) WHERE p.frame_id=f.frame_id"),  # noqa: E501
     ("SELECT * FROM plain p JOIN frames f ON p.frame_id = f.frame_id, yolo(f.image) y",
      "SELECT p.*, f.*, box_id AS y_id, xmin, label FROM plain p, frames f JOIN box b ON f.frame_id=b.frame_id WHERE p.frame_id=f.frame_id"),  # noqa: E501
     ("SELECT * FROM range(3) r(i), frames f, yolo(f.image) y WHERE i = cam",
