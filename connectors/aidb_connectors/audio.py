@@ -97,6 +97,6 @@ def _facts(uri: str) -> tuple[float | None, int | None, int | None, str | None]:
                 duration = float(stream.duration * stream.time_base)
             else:
                 duration = None if container.duration is None else container.duration / 1_000_000
-            return duration, stream.rate, stream.channels, stream.codec_context.name
+            return duration, stream.rate, stream.channels, stream.codec_context.codec.canonical_name
     except Exception:  # the row stands without; a model that gets the bytes will say what is wrong
         return _UNKNOWN

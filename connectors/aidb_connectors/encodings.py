@@ -28,14 +28,15 @@ def decode(data: bytes, encoding: str | None = None) -> str:
         return data.decode(marked)
     if encoding is not None:
         return data.decode(encoding)
+    if len(data) % 2 == 0:
+        for order, at in (("le", 1), ("be", 0)):  # Latin letters in UTF-16 have a zero in every other byte
+            if data[at::2].count(0) > len(data) * 0.3 and not data[1 - at :: 2].count(0):
+                return data.decode(f"utf-16-{order}")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         pass
     if b"\0" in data:
-        for order, at in (("le", 1), ("be", 0)):  # Latin letters in UTF-16 have a zero in every other byte
-            if len(data) % 2 == 0 and data[at::2].count(0) > len(data) * 0.3:
-                return data.decode(f"utf-16-{order}")
         raise NotTextError("it holds zero bytes and is neither UTF-8 nor UTF-16")
     try:
         return data.decode("cp1252")

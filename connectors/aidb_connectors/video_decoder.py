@@ -14,7 +14,7 @@ import numpy as np
 
 from aidb_connectors.av_files import open_container, require_av
 from aidb_connectors.storage import local_path
-from aidb_connectors.video_index import packets, quarter_turns, video_stream
+from aidb_connectors.video_index import index_entries, packets, quarter_turns, video_stream
 
 _SEEK_COST = 10
 """A seek costs about as much as decoding this many frames (of a local file: 2 to 12 ms)."""
@@ -151,8 +151,8 @@ class Decoder:
 
     def _key_before(self, position: int) -> int | None:
         """Timestamp of the last keyframe at or before a position, if the file's index is known to reach there."""
-        entries = self._stream.index_entries
-        if entries is not None and len(entries) != self._entries:
+        entries = index_entries(self._stream)
+        if len(entries) != self._entries:
             self._entries = len(entries)
             self._keys = sorted(entry.timestamp for entry in entries if entry.is_keyframe)
         i = bisect_right(self._keys, position)

@@ -12,6 +12,8 @@ import numpy as np
 from aidb_connectors.av_files import opened, require_av
 
 _ATTACHED_PICTURE = 0x0400  # AV_DISPOSITION_ATTACHED_PIC: the cover of a song is no video
+_DEFAULT = 0x0001  # AV_DISPOSITION_DEFAULT
+_DISCARD_ALL = 48  # AVDISCARD_ALL
 _FIRST_FRAME_PACKETS = 64
 
 
@@ -33,22 +35,23 @@ class VideoIndex:
 
 
 def video_stream(container: Any) -> Any:
-    """The stream that a player would show. Raises ValueError if there is none."""
-    best = container.streams.best("video")
-    if best is not None and best.disposition & _ATTACHED_PICTURE:
-        best = None
-    for stream in container.streams.video if best is None else ():
-        if not stream.disposition & _ATTACHED_PICTURE:
-            best = stream
-            break
-    if best is None:
+    """The video stream to read, of several the one meant for showing. Raises ValueError if there is none."""
+    videos = [s for s in container.streams.video if not s.disposition & _ATTACHED_PICTURE]
+    if not videos:
         raise ValueError("the file has no video stream")
+    best = max(videos, key=_rank)
     if best.codec_context is None:
         raise ValueError("no decoder for the video stream's codec")
     for stream in container.streams:
-        if stream is not best:
-            stream.discard = "all"  # lets the demuxer step over sound without reading it
+        if stream is not best and hasattr(stream, "discard"):  # not in older PyAV
+            stream.discard = _DISCARD_ALL  # lets the demuxer step over sound without reading it
     return best
+
+
+def _rank(stream: Any) -> tuple[bool, int]:
+    """The file's own choice comes first, then the largest picture (then the first stream)."""
+    context = stream.codec_context
+    return bool(stream.disposition & _DEFAULT), 0 if context is None else context.width * context.height
 
 
 def index_video(uri: str) -> VideoIndex:
@@ -64,7 +67,7 @@ def index_video(uri: str) -> VideoIndex:
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         time_base = stream.time_base or 1 / Fraction(rate)
         step = 1 / (Fraction(rate) * time_base)
-        promised = len(stream.index_entries) - len(dts) if stream.index_entries is not None else 0
+        promised = len(index_entries(stream)) - len(dts)
         # AVI stores no presentation times: of a codec that reorders frames, those guessed from the order are wrong.
         guessed = container.format.name == "avi" and stream.codec_context.has_b_frames and not _jumps_back(pts)
         width, height = _shown_size(container, stream)
@@ -77,6 +80,12 @@ def index_video(uri: str) -> VideoIndex:
     known = np.array(times, dtype=np.int64)
     seconds = (known - known[0]).astype(np.float64) * float(time_base)
     return VideoIndex(np.arange(len(known)) if counted else known, seconds, width, height, counted)
+
+
+def index_entries(stream: Any) -> Any:
+    """What the container's own index says, as a sequence; of mp4 and AVI an entry a frame, of others what it has."""
+    entries = getattr(stream, "index_entries", None)  # not in older PyAV
+    return () if entries is None else entries
 
 
 def _timestamps(container: Any, stream: Any) -> tuple[list[int | None], list[int | None]]:
