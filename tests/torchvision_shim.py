@@ -7,6 +7,7 @@ never does: users get an error that says which builds to install.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -35,6 +36,7 @@ def install() -> str:
     _library.define("nms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
     _library.define("qnms(Tensor boxes, Tensor scores, float iou_threshold) -> Tensor")
     _library.impl("nms", _nms, "CPU")
+    importlib.import_module("torchvision.ops")
 
     for module in [m for name, m in sys.modules.items() if name.startswith("torchvision.")]:
         if hasattr(module, "_assert_has_ops"):

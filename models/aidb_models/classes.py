@@ -7,7 +7,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from aidb.errors import ProgrammingError, UnknownName
+from aidb.errors import UnknownName
+from aidb.spi.model import ServiceError
 
 COCO: tuple[str, ...] = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -63,10 +64,15 @@ def from_metadata(value: str | None) -> tuple[str, ...]:
 
 
 def named(classes: Sequence[str], count: int, what: str) -> tuple[str, ...]:
-    """Names for a network of ``count`` classes: those given, else COCO's for 80, else the numbers themselves."""
+    """Names for a network of ``count`` classes: those given, else COCO's for 80, else the numbers themselves.
+
+    Raises ServiceError, not to be retried, if the names are too many or too few.
+    """
     if classes:
         if len(classes) != count:
-            raise ProgrammingError(f"{what} answers {count} classes, but {len(classes)} names were given for them")
+            raise ServiceError(
+                f"{what} answers {count} classes, but {len(classes)} names were given for them", retry=False
+            )
         return tuple(classes)
     return COCO if count == len(COCO) else tuple(str(i) for i in range(count))
 
@@ -77,8 +83,8 @@ def label(classes: Sequence[str], number: int) -> str:
 
 
 def numbers_of(only: Collection[str], classes: Sequence[str]) -> list[int]:
-    """The numbers of the classes named in the option ``only``; UnknownName for a name that the network lacks."""
+    """The numbers of the classes named in the option ``only``; ServiceError for a name that the network lacks."""
     for name in only:
         if name not in classes:
-            raise UnknownName.of("class in the option 'only'", name, classes)
+            raise ServiceError(str(UnknownName.of("class in the option 'only'", name, classes)), retry=False)
     return [i for i, name in enumerate(classes) if name in only]

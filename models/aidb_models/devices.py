@@ -60,6 +60,11 @@ def settle(requested: str) -> str:
     return requested
 
 
+def usual_batch(device: str) -> int:
+    """Pictures a call if the user does not say: on a CPU a larger batch gains nothing and takes memory."""
+    return 8 if device == "cpu" else 32
+
+
 def half_refused(half: bool, device: str) -> None:
     """Half precision needs a GPU: on a CPU it is slower, and several layers do not exist."""
     if half and device == "cpu":

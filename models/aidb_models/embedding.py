@@ -22,9 +22,9 @@ from aidb.errors import ProgrammingError
 from aidb.spi.model import Columns, Input, ItemError, Model, ModelSpec, ServiceError, Values, fingerprint
 from aidb.spi.options import Options
 from aidb_models import option_types as types
-from aidb_models.devices import device_name, free_memory, guess, half_refused, settle
+from aidb_models.devices import device_name, free_memory, guess, half_refused, settle, usual_batch
 from aidb_models.onnx import Onnx
-from aidb_models.pictures import rgb
+from aidb_models.pictures import middle, rgb
 from aidb_models.runtimes import require, torchvision
 from aidb_models.sentences import Encoder, Folder, OnnxEncoder, TorchEncoder
 from aidb_models.torch_networks import Recipe, is_detector
@@ -78,10 +78,10 @@ def Embedding(name: str, options: Options) -> Model:  # noqa: N802  named like t
 
 
 class TextEmbedding:
-    """Texts by a folder. Options: ``model``; ``normalize`` (true); ``batch_size``; ``price_per_call``;
+    """Texts by a folder in the layout of sentence-transformers. Options beside ``model`` and ``normalize``:
 
-    ``runtime``: ``onnx`` or ``torch``; default: onnx if the folder holds an export, else torch.
-    ``device``: auto, cpu, cuda, cuda:N or mps. ``half``: half precision, torch on a GPU. ``threads`` (1): of onnxruntime.
+    runtime: ``onnx`` or ``torch``; onnx by default if the folder holds an export, else torch.
+    device: auto, cpu, cuda, cuda:N or mps. half: half precision, torch on a GPU. threads (1): of onnxruntime.
     """
 
     def __init__(self, folder: Folder, options: Options) -> None:
@@ -138,7 +138,6 @@ class TextEmbedding:
         texts = cast("list[str]", inputs[0])
         if not all(isinstance(text, str) for text in texts):
             raise ItemError("expected a text")
-        # Texts of one length need no padding, and the order in which they come must not matter.
         vectors = self._encoder(texts)
         if vectors.shape != (len(texts), self._folder.length):
             raise ServiceError(
@@ -155,10 +154,10 @@ class TextEmbedding:
 
 
 class ImageEmbedding:
-    """Pictures by a classifier of torchvision without its last layer. Options: ``model``, ``weights``, ``seed`` (see
+    """Pictures by a classifier of torchvision without its last layer. Options beside ``model`` and ``normalize``:
 
-    `Recipe`), ``dimensions`` (for a network whose length is not known by name), ``normalize`` (true), ``device``,
-    ``half``, ``batch_size``, ``price_per_call``.
+    weights, seed: see `Recipe`. dimensions: how long the vectors are, for a network that is not known by name.
+    device, half: auto, cpu, cuda, cuda:N or mps; half precision, on a GPU.
     """
 
     def __init__(self, options: Options) -> None:
@@ -179,7 +178,7 @@ class ImageEmbedding:
         self._normalize = options.take("normalize", bool, True)
         self._device = options.take("device", device_name, "auto")
         self._half = options.take("half", bool, False)
-        common = types.Common.read(options)
+        common, device = types.Common.read(options), guess(self._device, "torch")
         self._spec = ModelSpec(
             inputs=(Input("image", "image"),),
             outputs=(vector_output(length),),
@@ -187,10 +186,10 @@ class ImageEmbedding:
             fingerprint=fingerprint(
                 "embedding", _VERSION, "image", self._recipe.identity(), length, self._normalize, self._half
             ),
-            batch_size=common.batch_size,
+            batch_size=common.batch_size or usual_batch(device),
             price_per_call=common.price_per_call,
             seconds_per_item=0.05,
-            device=guess(self._device, "torch"),
+            device=device,
         )
         self._network: _Network | None = None
 
@@ -223,7 +222,7 @@ class ImageEmbedding:
         assert self._network is not None
         import torch
 
-        images = [rgb(image) for image in cast("list[Any]", inputs[0])]
+        images = [middle(rgb(image)) for image in cast("list[Any]", inputs[0])]
         pixels = [torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))) for image in images]
         batch = torch.stack([self._transform(p) for p in pixels]).to(self._spec.device)
         with torch.inference_mode():

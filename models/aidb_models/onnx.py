@@ -24,7 +24,7 @@ from aidb.spi.options import Options
 from aidb_models import option_types as types
 from aidb_models.classes import from_metadata, given_classes
 from aidb_models.decoders import DECODERS
-from aidb_models.devices import device_name, guess
+from aidb_models.devices import device_name, guess, usual_batch
 from aidb_models.onnx_graph import Graph
 from aidb_models.onnx_heads import PRESETS, Classify, Detect, Embed, Head
 from aidb_models.onnx_session import OnnxFile, Session
@@ -37,6 +37,11 @@ _KNOWN = (
     *("weights", "task", "family", "size", *_LOOKS, "decode", "confidence", "iou", "max_det", "classes", "only"),
     *("activation", "normalize", "dimensions", "output", "device", "threads", *types.COMMON),
 )
+_OWN_OPTIONS = {
+    "detect": ("decode", "confidence", "iou", "max_det", "classes", "only"),
+    "classify": ("classes", "activation"),
+    "embed": ("normalize", "dimensions"),
+}
 
 
 class Onnx:
@@ -69,7 +74,7 @@ class Onnx:
         self._device = options.take("device", device_name, "auto")
         self._threads = options.take("threads", types.positive_int, 1)
         self._head, settings = _head(graph, self._output, options)
-        common = types.Common.read(options)
+        common, device = types.Common.read(options), guess(self._device, "onnxruntime")
         self._spec = ModelSpec(
             inputs=(Input("image", "image"),),
             outputs=self._head.outputs,
@@ -77,10 +82,10 @@ class Onnx:
             fingerprint=fingerprint(
                 "onnx", _VERSION, self._file.digest, self._size, self._output, self._looks, settings
             ),
-            batch_size=common.batch_size,
+            batch_size=common.batch_size or usual_batch(device),
             price_per_call=common.price_per_call,
             seconds_per_item=0.05,
-            device=guess(self._device, "onnxruntime"),
+            device=device,
         )
         self._ready: _Ready | None = None
 
@@ -101,7 +106,7 @@ class Onnx:
             family, needed = self._head.settle(session.outputs, session.run({tensor.name: black}), self._size)
         except ItemError as e:
             raise ServiceError(f"{self._file.path}: {e}; check the option 'size', now {self._size}", retry=False) from e
-        except (ServiceError, ProgrammingError) as e:
+        except ServiceError as e:
             raise ServiceError(f"{self._file.path}: {e}", retry=False) from e
         session.outputs = tuple(session.outputs[i] for i in needed)
         preset = replace(PRESETS[family], **self._looks)
@@ -157,6 +162,7 @@ def _head(graph: Graph, output: str | None, options: Options) -> tuple[Head, tup
     """The head that the options and the file ask for, and the settings that its answers depend on."""
     by_ultralytics = "ultralytics" in (graph.metadata.get("author", "") + graph.metadata.get("description", "")).lower()
     task = options.take("task", types.one_of("detect", "classify", "embed"), None) or _told_task(graph, output)
+    types.refuse_for_task(options, task, **_OWN_OPTIONS)
     family = options.take("family", types.one_of(*PRESETS), None)
     given = options.take("classes", given_classes, ())
     exported = from_metadata(graph.metadata.get("names"))

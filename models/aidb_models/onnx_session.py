@@ -87,7 +87,8 @@ class Session:
                     for name, values in piece.items()
                 }
             answers = self._call(piece)
-            pieces.append([a[: self._batch - missing] if a.ndim else a for a in answers])
+            # Only the padded piece is cut: the answers of a graph for one picture may have no batch dimension.
+            pieces.append([a[: self._batch - missing] for a in answers] if missing else answers)
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)] if len(pieces) > 1 else pieces[0]
 
     def _call(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

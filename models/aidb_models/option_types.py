@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aidb.errors import ProgrammingError
 from aidb.spi.options import Options
 
 COMMON = ("batch_size", "price_per_call")
@@ -23,6 +24,20 @@ class Common:
     def read(cls, options: Options) -> Common:
         """Take both from a WITH clause."""
         return cls(options.take("batch_size", positive_int, None), options.take("price_per_call", not_negative, 0.0))
+
+
+def refuse_for_task(options: Options, task: str, **names: tuple[str, ...]) -> None:
+    """Raise ProgrammingError for an option that only another task reads: it would be ignored without a word.
+
+    names: for each task, the options that are its own.
+    """
+    mine = names.get(task, ())
+    for other, only in names.items():
+        for name in only:
+            if name in options and name not in mine:
+                raise ProgrammingError(
+                    f"option {name!r} belongs to task = {other!r}, and this model's task is {task!r}"
+                )
 
 
 def text(value: object) -> str:

@@ -36,6 +36,18 @@ def gray(image: Any) -> NDArray[np.uint8]:
     return result
 
 
+def middle(image: NDArray[np.uint8], ratio: int = 4) -> NDArray[np.uint8]:
+    """The middle of a picture that is longer than ``ratio`` times its width (or wider), any other as it is.
+
+    For networks that look at the middle square: what is cut off they never see, but scaling a strip of 1 x 5,000 pixels
+    to their size would take gigabytes.
+    """
+    height, width = image.shape[:2]
+    limit = ratio * min(height, width)
+    top, left = max(0, (height - limit) // 2), max(0, (width - limit) // 2)
+    return image[top : height - top, left : width - left]
+
+
 def alike(images: Sequence[NDArray[np.uint8]], in_order: bool = False) -> Iterator[list[int]]:
     """Positions of pictures of one shape: networks that pad a batch would answer one of mixed shapes otherwise.
 
@@ -128,10 +140,13 @@ class Preparation:
     def _cropped(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
         from PIL import Image  # its resizing averages when it shrinks, as in the training of classifiers
 
-        (h, w), (height, width) = image.shape[:2], self.size
+        (full_h, full_w), (height, width) = image.shape[:2], self.size
+        image = middle(image)
+        h, w = image.shape[:2]
         ratio = max(height / self.crop_ratio / h, width / self.crop_ratio / w)
         new_w, new_h = max(width, round(w * ratio)), max(height, round(h * ratio))
         left, top = round((new_w - width) / 2), round((new_h - height) / 2)
         resized = np.asarray(Image.fromarray(image).resize((new_w, new_h), Image.Resampling.BILINEAR))
-        placement = Placement((new_w / w, new_h / h), (-float(left), -float(top)), w, h)
-        return resized[top : top + height, left : left + width], placement
+        scale = (new_w / w, new_h / h)
+        offset = (-left - scale[0] * ((full_w - w) // 2), -top - scale[1] * ((full_h - h) // 2))
+        return resized[top : top + height, left : left + width], Placement(scale, offset, full_w, full_h)

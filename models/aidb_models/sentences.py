@@ -77,6 +77,7 @@ class TorchEncoder:
 
     def __init__(self, folder: Folder, device: str, half: bool) -> None:
         package = imported("sentence_transformers", "embedding")
+        imported("transformers", "embedding").utils.logging.disable_progress_bar()
         self.device = device
         try:
             self._model = package.SentenceTransformer(

@@ -20,8 +20,8 @@ from aidb.spi.options import Options
 from aidb_models import option_types as types
 from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections, classes_found
 from aidb_models.classes import given_classes, numbers_of
-from aidb_models.devices import device_name, free_memory, guess, half_refused, settle
-from aidb_models.pictures import alike, rgb
+from aidb_models.devices import device_name, free_memory, guess, half_refused, settle, usual_batch
+from aidb_models.pictures import alike, middle, rgb
 from aidb_models.runtimes import require, torchvision
 from aidb_models.torch_networks import Recipe, category_names, class_size, is_detector
 
@@ -46,13 +46,15 @@ class Torchvision:
         options.refuse_unknown(_KNOWN)
         self._recipe = Recipe.read(options)
         self._detector = is_detector(self._recipe.name)
+        own = {"detect": ("only", "confidence", "max_det")}
+        types.refuse_for_task(options, "detect" if self._detector else "classify", **own)
         self._given = options.take("classes", given_classes, ())
         self._only = options.take("only", types.names, ())
         self._confidence = options.take("confidence", types.fraction, 0.25)
         self._max_det = options.take("max_det", types.positive_int, 300)
         self._device = options.take("device", device_name, "auto")
         self._half = options.take("half", bool, False)
-        common = types.Common.read(options)
+        common, device = types.Common.read(options), guess(self._device, "torch")
         self._spec = ModelSpec(
             inputs=(Input("image", "image"),),
             outputs=BOX_OUTPUTS if self._detector else CLASS_OUTPUTS,
@@ -63,10 +65,10 @@ class Torchvision:
                 self._recipe.identity(),
                 (self._given, self._only, self._confidence, self._max_det, self._half),
             ),
-            batch_size=common.batch_size,
+            batch_size=common.batch_size or usual_batch(device),
             price_per_call=common.price_per_call,
             seconds_per_item=0.2 if self._detector else 0.05,
-            device=guess(self._device, "torch"),
+            device=device,
         )
         self._network: Any = None
 
@@ -114,7 +116,7 @@ class Torchvision:
     def _labels(self, images: Sequence[Any]) -> Columns:
         import torch
 
-        answer = self._network(torch.stack([self._tensor(image) for image in images]))
+        answer = self._network(torch.stack([self._tensor(middle(image)) for image in images]))
         return classes_found(answer.double().softmax(dim=1).cpu().numpy(), self._classes)
 
     def _boxes(self, images: Sequence[Any]) -> Columns:

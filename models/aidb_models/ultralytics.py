@@ -28,7 +28,7 @@ from aidb.spi.options import Options
 from aidb_models import option_types as types
 from aidb_models.boxes import BOX_OUTPUTS, CLASS_OUTPUTS, Detections, classes_found
 from aidb_models.classes import by_number, numbers_of
-from aidb_models.devices import device_name, free_memory, guess, half_refused, settle
+from aidb_models.devices import device_name, free_memory, guess, half_refused, settle, usual_batch
 from aidb_models.pictures import alike, rgb
 from aidb_models.runtimes import imported, require, torchvision
 from aidb_models.weights import digest, existing_file
@@ -76,6 +76,8 @@ class Ultralytics:
         task = options.take("task", types.one_of(*TASKS, "track"), None)
         self._track = options.take("track", bool, task == "track" or "tracker" in options)
         self._task = _task_of(self._weights) if task is None else "detect" if task == "track" else task
+        boxed = ("confidence", "iou", "max_det", "only")
+        types.refuse_for_task(options, self._task, **{task: boxed for task in TASKS if task != "classify"})
         if self._track and self._task == "classify":
             raise ProgrammingError("a classifier finds no objects that could be tracked: leave out 'track'")
         if self._track:
@@ -90,7 +92,7 @@ class Ultralytics:
         self._only = options.take("only", types.names, ())
         self._seed = options.take("seed", types.whole, 0)
         self._trust = options.take("trust", bool, False)
-        common = types.Common.read(options)
+        common, device = types.Common.read(options), guess(self._device, "torch")
         tracked: tuple[object, ...] = ()
         if self._track:
             own = Path(self._tracker)
@@ -106,10 +108,10 @@ class Ultralytics:
                 (self._task, self._confidence, self._iou, self._max_det, self._size, self._half, self._only),
                 tracked,
             ),
-            batch_size=common.batch_size,
+            batch_size=common.batch_size or usual_batch(device),
             price_per_call=common.price_per_call,
             seconds_per_item=0.1,
-            device=guess(self._device, "torch"),
+            device=device,
             sequential=self._track,
         )
         self._model: Any = None
@@ -268,6 +270,17 @@ def _home() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "aidb" / "ultralytics"
 
 
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise ServiceError(
+            f"ultralytics needs a folder for its settings and weights, and {folder} can't be made ({e.strerror}): set "
+            "XDG_CACHE_HOME to a folder that can be written to",
+            retry=False,
+        ) from e
+
+
 def _imported() -> None:
     """Import ultralytics so that it neither probes the network, nor reports usage, nor installs packages.
 
@@ -278,7 +291,7 @@ def _imported() -> None:
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_VERBOSE", "false")
         if "YOLO_CONFIG_DIR" not in os.environ:
-            _home().mkdir(parents=True, exist_ok=True)
+            _made(_home())
             os.environ["YOLO_CONFIG_DIR"] = str(_home())
             imported("ultralytics", "ultralytics").settings.update({"sync": False})
     imported("ultralytics", "ultralytics")
@@ -296,8 +309,8 @@ def _fetched(name: str) -> Path:
             f"there is no file {name!r} in {Path.cwd()}, and it is no name of official weights of ultralytics",
             retry=False,
         )
+    _made(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         attempt_download_asset(target)
     except (OSError, ConnectionError) as e:
         raise ServiceError(
@@ -333,9 +346,13 @@ class _only_known_classes:  # noqa: N801  reads as a statement
 
 
 def _areas(masks: Any, shape: tuple[int, int]) -> list[float]:
-    """Pixels of the picture that each mask covers; masks have the size of the network's input, padding included."""
+    """Pixels of the picture that each mask covers; masks have the size of the network's input, its padding included."""
     gain = min(masks.shape[1] / shape[0], masks.shape[2] / shape[1])
-    return [float(n) / gain**2 for n in masks.sum(dim=(1, 2)).tolist()]
+    margins = [(side - original * gain) / 2 for side, original in zip(masks.shape[1:], shape, strict=True)]
+    top, left = (round(m - 0.1) for m in margins)
+    bottom, right = (side - round(m + 0.1) for side, m in zip(masks.shape[1:], margins, strict=True))
+    inner = masks[:, top:bottom, left:right].flatten(1)
+    return [float(share) * shape[0] * shape[1] for share in inner.float().mean(dim=1).tolist()]
 
 
 def _array(tensor: Any) -> NDArray[Any]:
