@@ -30,7 +30,7 @@ class BlobSchema:
     key: name of the BIGINT key that the engine assigns (``frame_id``, ``image_id``, ``doc_id``, ``blob_id``).
     columns: (name, DuckDB type) of the columns that `Connector.scan` yields, in order, without the key.
     identity: those columns that tell an item from all others of the source for good (``file``, or ``file`` and
-        ``pts``): by them an item keeps its key when the source is listed again.
+        ``pts``): by them an item keeps its key when the source is listed again. They are never NULL.
     content: name of the content column among ``columns`` (type CONTENT_SQL), or None if all data is in plain columns.
     """
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 
 from aidb.errors import SourceError
-from aidb.spi import CONTENT_TYPE, Ref
+from aidb.spi import CONTENT_TYPE
 from aidb_connectors.globs import has_magic, natural_key, split_pattern, walk
-from aidb_connectors.storage import File, LocalStorage, Node, Storage, explain, locate, split_hints
+from aidb_connectors.storage import File, LocalStorage, Node, Storage, explain, locate
 
 BATCH_ROWS = 4096
 CLAIM_CAP = 10_000
@@ -214,11 +214,6 @@ def in_batches(columns: tuple[tuple[str, str], ...], rows: Iterable[tuple[object
 def content(uri: str, pos: int | None, media: str, connector: str) -> dict[str, object]:
     """A content reference as Arrow takes it."""
     return {"uri": uri, "pos": pos, "media": media, "connector": connector}
-
-
-def plain_uri(ref: Ref) -> str:
-    """The file of a reference, without what else its uri says."""
-    return split_hints(ref.uri)[0]
 
 
 def header_wanted(option: bool | None) -> Callable[[File], bool]:
