@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +14,9 @@ import pyarrow as pa
 from aidb.spi.options import Options
 
 Form = Literal["any", "image", "encoded", "text", "audio", "value"]
-Values = pa.Array | list[np.ndarray] | list[str] | list[bytes]
+Values: TypeAlias = pa.Array | list[np.ndarray] | list[str] | list[bytes]
 """One input of a batch: plain columns come as an Arrow array, content as a list of decoded items."""
-Columns = Mapping[str, Any] | pa.RecordBatch | pa.Table
+Columns: TypeAlias = Mapping[str, Any] | pa.RecordBatch | pa.Table
 """A model's answer: output name -> a list or an array. With ``rows="many"`` also ``_row`` (see `Model.predict`)."""
 
 

@@ -1,0 +1,100 @@
+"""What users declared, as it is kept in the database: models, blob tables, virtual tables and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """A registered model. provider ``python``: a function that each process registers again."""
+
+    name: str
+    provider: str
+    options: Mapping[str, object]
+    fingerprint: str
+    rows: Literal["one", "many"]
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
+    price_per_call: float = 0.0
+    seconds_per_item: float = 0.01
+    sequential: bool = False
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class BlobTable:
+    """A blob table. id names its storage; columns: (name, DuckDB type) without the key, as the connector listed them.
+
+    source: path, glob or URL, for a table from a connector; query: SQL text, for a table AS SELECT.
+    """
+
+    name: str
+    id: int
+    key: str
+    key_type: str
+    columns: tuple[tuple[str, str], ...]
+    identity: tuple[str, ...]
+    content: str | None
+    connector: str | None = None
+    source: str | None = None
+    query: str | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+    dropped: bool = False
+
+    @property
+    def items(self) -> str:
+        """SQL name of the table that holds the items."""
+        return f"aidb_internal.items_{self.id}"
+
+
+@dataclass(frozen=True)
+class VirtualTable:
+    """A virtual table: model over arguments, each (relation, column). columns: names that replace the outputs'."""
+
+    name: str
+    model: str
+    args: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VirtualColumns:
+    """Virtual columns on a relation: names, for the model's outputs in order."""
+
+    table: str
+    columns: tuple[str, ...]
+    model: str
+    args: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FillDefinition:
+    """Storage of one model over one choice of inputs, for one fingerprint of both.
+
+    lineage: digest of the model's fingerprint and of everything its inputs descend from; a fill is found again by it.
+    """
+
+    id: int
+    model: str
+    fingerprint: str
+    lineage: str
+    args: tuple[tuple[str, str], ...]
+    parents: tuple[str, ...]
+    keys: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    ordinal: str | None
+    null_safe: bool
+    sequential: bool
+
+    @property
+    def rows(self) -> str:
+        """SQL name of the table of answers."""
+        return f"aidb_internal.rows_{self.id}"
+
+    @property
+    def ledger(self) -> str:
+        """SQL name of the ledger."""
+        return f"aidb_internal.ledger_{self.id}"

@@ -1,0 +1,453 @@
+"""One statement from text to answer: parse, bind, plan, run models, let DuckDB answer, report."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from aidb.catalog.names import quoted
+from aidb.errors import BudgetExceeded, Interrupted, ModelError, NotSupportedError, ProgrammingError
+from aidb.exec.control import Control, Limits, Progress
+from aidb.exec.define import Definer
+from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
+from aidb.exec.materialiser import Connectors, Materialiser
+from aidb.exec.models import PYTHON, ModelPool
+from aidb.exec.registry import STORED, Functions, Registry
+from aidb.exec.rounds import run_rounds
+from aidb.exec.settings import Settings
+from aidb.plan.calls import CallPlan, plan_calls
+from aidb.report import Report
+from aidb.spi import Connector, Model
+from aidb.sql.bind import Bound, bind
+from aidb.sql.parse import inner_query, parse
+from aidb.sql.render import relation_sql
+from aidb.sql.select_list import aggregates_in
+from aidb.sql.statements import (
+    AddVirtualColumns,
+    CreateBlobTable,
+    CreateModel,
+    CreateProxy,
+    CreateSemanticIndex,
+    CreateVirtualTable,
+    Drop,
+    Guarantee,
+    Native,
+    Query,
+    Refresh,
+    RetryFailed,
+    SetOption,
+    Show,
+)
+from aidb.storage.database import Answer, Database, Parameters
+from aidb.storage.schema import INTERNAL
+
+SHOWN = {
+    "models": "SELECT name, provider, rows, device, price_per_call, created FROM aidb.models",
+    "blob tables": "SELECT name, key, connector, source, created FROM aidb.blob_tables",
+    "virtual tables": "SELECT name, kind, model, inputs, created FROM aidb.virtual_tables",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a statement gave: DuckDB's answer, a sentence for definitions, and the report."""
+
+    answer: Answer
+    report: Report
+    message: str | None = None
+
+
+class Engine:
+    """A database with its models; one statement at a time."""
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        self.database = Database(path, read_only=read_only)
+        self.pool = ModelPool()
+        self.registry = Registry(self.database, self.pool)
+        self.connectors = Connectors()
+        self.materialiser = Materialiser(self.database, self.registry, self.connectors)
+        self.settings = Settings()
+        self.progress: Callable[[Progress], None] | None = None
+        self._control: Control | None = None
+        self._definer = Definer(self.database, self.registry, self.pool, self.connectors, self._prepared)
+
+    # ---- life
+    def register(self, model: Model, name: str) -> str:
+        """Make a Python object usable in SQL as a model."""
+        self._definer.check_can_define()
+        return self._definer.register(name, PYTHON, {}, model)
+
+    def register_connector(self, connector: Connector) -> None:
+        """Make a Python object usable after FROM ... USING."""
+        self.connectors.add(connector)
+
+    def interrupt(self) -> None:
+        """Stop the running statement, from any thread; what is finished is kept."""
+        control = self._control
+        if control is not None:
+            control.interrupt()
+        self.database.interrupt()
+
+    def close(self) -> None:
+        """Finish what is in flight, close models and the file."""
+        self.materialiser.settle()
+        self.pool.close()
+        self.database.close()
+
+    # ---- statements
+    def run(self, sql: str, parameters: Parameters = None) -> Outcome:
+        """Run one statement."""
+        statement = parse(sql)
+        match statement:
+            case Query():
+                return self._query(statement, parameters)
+            case Native():
+                return self._native(statement.sql, parameters)
+            case SetOption():
+                self.settings = self.settings.changed(statement.name, statement.value)
+                return self._said(None)
+            case Show():
+                return self._show(statement)
+            case CreateProxy() | CreateSemanticIndex():
+                kind = "PROXY" if isinstance(statement, CreateProxy) else "SEMANTIC INDEX"
+                raise NotSupportedError(f"CREATE {kind} can't be carried out yet: it comes with the guarantee clauses")
+            case Refresh(kind=kind) if kind != "blob table":
+                raise NotSupportedError(
+                    f"REFRESH {kind.upper()} can't be carried out yet: it comes with the guarantee clauses"
+                )
+            case Drop(kind=kind) if kind in ("proxy", "semantic index"):
+                if statement.if_exists:
+                    return self._said(f"there is no {kind} {statement.name}")
+                raise ProgrammingError(f"there is no {kind} {statement.name!r}")
+            case (
+                CreateBlobTable()
+                | CreateModel()
+                | CreateVirtualTable()
+                | AddVirtualColumns()
+                | Refresh()
+                | RetryFailed()
+                | Drop()
+            ):
+                with self._running() as control:
+                    message = self._definer.run(statement)
+                    return self._said(message, self._report(control))
+
+    def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
+        """What a query would cost; runs no model."""
+        statement = parse(sql)
+        if isinstance(statement, Native) and (span := inner_query(sql)) is not None:
+            statement = parse(sql[span[0] : span[1]])
+        if not isinstance(statement, Query):
+            raise ProgrammingError("only a query can be explained")
+        notes = self._check_guarantee(statement)
+        with self._bound(statement.core) as bound:
+            plan = self._plan(bound, parameters)
+            if plan is None:
+                return Explanation((), ("DuckDB answers this alone: no model is needed", *notes))
+            return estimate(plan, self._query_with, self.registry, (*bound.notes, *notes))
+
+    def _query_with(self, sql: str, parameters: Parameters = None) -> object:
+        return self.database.query(sql, parameters)
+
+    # ---- queries
+    def _query(self, statement: Query, parameters: Parameters) -> Outcome:
+        if statement.explain in ("explain", "cost"):
+            explanation = self.explain(statement.core, parameters)
+            if statement.explain == "explain" and not explanation.models:
+                return Outcome(self.database.execute(statement.sql, parameters), Report())
+            return self._explained(explanation, Report())
+        if statement.explain == "analyze":
+            explanation = self.explain(statement.core, parameters)
+            if not explanation.models:
+                return Outcome(self.database.execute(statement.sql, parameters), Report())
+            outcome = self._query(replace(statement, explain="no"), parameters)
+            return self._explained(analysed(explanation, outcome.report), outcome.report)
+        notes = self._check_guarantee(statement)
+        with self._running() as control, self._bound(statement.core) as bound:
+            plan = self._plan(bound, parameters)
+            if plan is None:
+                return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
+            before = self._cached(plan)
+            final, given = self._materialise(plan, bound, parameters, control)
+            try:
+                answer = self.database.execute(final, given)
+            except Interrupted as e:
+                raise Interrupted(str(e), self._report(control, plan, before)) from e
+            report = self._report(control, plan, before, (*bound.notes, *notes))
+            self._log(statement.sql, report)
+            return Outcome(answer, report)
+
+    def _materialise(
+        self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control
+    ) -> tuple[str, Parameters]:
+        """Run the models that the plan needs; the SQL that answers then, and its parameters."""
+        before = self._cached(plan)
+        statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
+        try:
+            run_rounds(plan, statement, optimise=self.settings.optimizer)
+            for model in {f.model for f in plan.fills}:
+                control.judge_failures(model, "see aidb.errors", ended=True)
+            control.check()
+        except (BudgetExceeded, Interrupted, ModelError) as e:
+            e.report = self._report(control, plan, before)
+            raise
+        finally:
+            self.registry.forget_costs()
+        final, given = plan.final()
+        if given is None and final == plan.sql:
+            return bound.final, parameters
+        return final, parameters if given is None else given
+
+    @contextmanager
+    def _bound(self, core: str) -> Iterator[Bound]:
+        """A query with its model functions resolved; synthetic relations are temporary views meanwhile."""
+        bound = bind(core, self.registry.snapshot(), Functions(self.registry))
+        synthetic = [] if bound.planning == bound.final else self._synthetic(bound)
+        for name in synthetic:
+            relation = bound.relations.tables[name]
+            self.database.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(relation.name)} AS {relation_sql(relation)}")
+        try:
+            yield bound
+        finally:
+            for name in synthetic:
+                self.database.execute(f"DROP VIEW IF EXISTS temp.{quoted(bound.relations.tables[name].name)}")
+
+    @staticmethod
+    def _synthetic(bound: Bound) -> list[str]:
+        return [name for name in bound.relations.tables if name.startswith("__aidb")]
+
+    def _plan(self, bound: Bound, parameters: Parameters) -> CallPlan | None:
+        """The plan of a query, or None if it touches nothing of ours."""
+        touched = self.database.touched(bound.planning)
+        if touched is not None and not any(n.startswith(f"{INTERNAL}.") for n in touched):
+            if not any(self.registry.known(n.rpartition(".")[2].removesuffix(STORED)) for n in touched):
+                return None
+        plan = plan_calls(bound.planning, bound.relations, self.database.touched, parameters)
+        if not plan.fills:
+            return None
+        known = len(self.registry.models)
+        fingerprints = [
+            self.registry.models[f.model.lower()].fingerprint
+            for f in plan.fills
+            if f.model.lower() in self.registry.models
+        ]
+        for model in {f.model for f in plan.fills}:
+            self.registry.refresh_fingerprint(model)
+        now = [
+            self.registry.models[f.model.lower()].fingerprint
+            for f in plan.fills
+            if f.model.lower() in self.registry.models
+        ]
+        if (known, fingerprints) != (len(self.registry.models), now):
+            fresh = replace(bound, relations=self.registry.snapshot())
+            return plan_calls(fresh.planning, fresh.relations, self.database.touched, parameters)
+        return plan
+
+    def _prepared(self, query: str) -> str:
+        """Materialise what a query inside another statement needs; the SQL to put in its place."""
+        statement = parse(query)
+        if not isinstance(statement, Query):
+            raise ProgrammingError("a SELECT is needed here")
+        self._check_guarantee(statement)
+        control = self._control or Control(self._limits(), self.progress)
+        with self._bound(statement.core) as bound:
+            plan = self._plan(bound, None)
+            if plan is None or bound.planning != bound.final:
+                if plan is not None:
+                    self._materialise(plan, bound, None, control)
+                return bound.final
+            self._materialise(plan, bound, None, control)
+            return statement.core
+
+    # ---- other statements
+    def _native(self, sql: str, parameters: Parameters) -> Outcome:
+        """DuckDB's own statement; models run first for a SELECT inside it."""
+        span = inner_query(sql)
+        self._protect(sql)
+        with self._running() as control:
+            if span is None:
+                self._materialise_touched(sql, control)
+                return Outcome(self.database.execute(self._redirected(sql), parameters), self._report(control))
+            inner = parse(sql[span[0] : span[1]])
+            if not isinstance(inner, Query):
+                return Outcome(self.database.execute(sql, parameters), self._report(control))
+            self._check_guarantee(inner)
+            if sql.lstrip()[:12].upper().split()[:1] == ["CREATE"] and " VIEW " in f" {sql[: span[0]].upper()} ":
+                return Outcome(self.database.execute(sql, parameters), self._report(control))
+            with self._bound(inner.core) as bound:
+                plan = self._plan(bound, parameters)
+                before: Counter[str] = Counter()
+                if plan is not None:
+                    before = self._cached(plan)
+                    # LIMIT may stop early here as well, but the rows that count are the statement's own.
+                    self._materialise(plan, bound, parameters, control)
+                text = (
+                    sql[: span[0]]
+                    + (bound.final if bound.final != inner.core else sql[span[0] : span[1]])
+                    + sql[span[1] :]
+                )
+                answer = self.database.execute(self._redirected(text), parameters)
+                return Outcome(answer, self._report(control, plan, before))
+
+    def _materialise_touched(self, sql: str, control: Control) -> None:
+        """For UPDATE, DELETE, MERGE and the like, which can't be pruned: everything of ours that they read."""
+        if not any(word in sql.lower() for word in (t.lower() for t in self.registry.names())):
+            return
+        names = [n for n in self.registry.names() if n.lower() in sql.lower() and n.lower() in self.registry.virtual]
+        for name in names:
+            with self._bound(f"SELECT * FROM {quoted(name)}") as bound:
+                plan = self._plan(bound, None)
+                if plan is not None:
+                    self._materialise(plan, bound, None, control)
+
+    def _protect(self, sql: str) -> None:
+        """Our own schemas are not for writing."""
+        words = sql.split(None, 1)
+        verb = words[0].upper() if words else ""
+        if verb in ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "TRUNCATE", "MERGE") and INTERNAL in sql.lower():
+            raise ProgrammingError(f"the schema {INTERNAL} is kept by AIDB and can't be written by hand")
+        if verb in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE"):
+            for name in self.registry.names():
+                target = sql.lower().replace('"', "").split(" set ")[0].split(" select ")[0].split("(")[0].split()
+                if name.lower() in target[:4]:
+                    kind = "blob" if name.lower() in self.registry.blobs else "virtual"
+                    how = "REFRESH BLOB TABLE lists its items again" if kind == "blob" else "its model fills it"
+                    raise ProgrammingError(f"{name} is a {kind} table and can't be written by hand: {how}")
+
+    def _redirected(self, sql: str) -> str:
+        """A change of a plain table that has virtual columns goes to what is stored of it."""
+        verb = (sql.split(None, 1) or [""])[0].upper()
+        if verb not in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "ALTER", "DROP"):
+            return sql
+        for added in self.registry.columns:
+            if added.table.lower() in self.registry.blobs or added.table.lower() in self.registry.virtual:
+                continue
+            sql = redirect(sql, added.table, added.table + STORED)
+        return sql
+
+    def _show(self, statement: Show) -> Outcome:
+        if statement.what not in SHOWN:
+            if statement.what in ("proxies", "guarantees"):
+                raise NotSupportedError(f"SHOW {statement.what.upper()} comes with the guarantee clauses")
+            raise NotSupportedError(f"SHOW {statement.what.upper()} does not exist yet")
+        sql = f"SELECT * FROM ({SHOWN[statement.what]})"
+        sql += f" WHERE {statement.where}" if statement.where else ""
+        sql += f" ORDER BY {statement.order}" if statement.order else " ORDER BY name"
+        sql += f" LIMIT {statement.limit}" if statement.limit is not None else ""
+        return Outcome(self.database.execute(sql), Report())
+
+    # ---- guarantees
+    def _check_guarantee(self, statement: Query) -> tuple[str, ...]:
+        """Guarantees are read and checked; until their executors exist they hold only where no model is needed."""
+        guarantee = statement.guarantee
+        if guarantee is None:
+            return ()
+        self._check_names(guarantee)
+        with self._bound(statement.core) as bound:
+            touched = self.database.touched(bound.planning)
+            plan = None if touched == set() else self._plan(bound, None)
+        if plan is None:
+            return (
+                "the guarantee clauses change nothing: the query touches no virtual column and is answered exactly, 0 calls",
+            )
+        if guarantee.error is not None and not aggregates_in(statement.core):
+            raise ProgrammingError(
+                "ERROR TARGET needs an aggregate in the SELECT list; for rows, RECALL TARGET 90% finds a share of them"
+            )
+        if not guarantee.needs_statistics:
+            budget = guarantee.budget is not None or guarantee.time_limit is not None
+            if not budget and guarantee.proxy is None and guarantee.method is None and guarantee.verified is None:
+                return ()
+        raise NotSupportedError(
+            "guarantee clauses can't be carried out yet on a query that needs models; without them the answer is exact, "
+            "and EXPLAIN says what it costs"
+        )
+
+    def _check_names(self, guarantee: Guarantee) -> None:
+        if guarantee.proxy is not None and guarantee.proxy.name.lower() not in self.registry.models:
+            columns = {c for n in self.registry.names() for c in self.registry.column_types(n)}
+            if guarantee.proxy.args is not None or guarantee.proxy.name.lower() not in columns:
+                self.registry.model(guarantee.proxy.name)
+        if guarantee.oracle is not None:
+            self.registry.model(guarantee.oracle)
+
+    # ---- reports
+    @contextmanager
+    def _running(self) -> Iterator[Control]:
+        """The control of a statement, open to `interrupt` while it runs."""
+        outer = self._control
+        control = outer or Control(self._limits(), self.progress if self.settings.progress else None)
+        self._control = control
+        try:
+            yield control
+        except KeyboardInterrupt as e:
+            control.stop(e)
+            raise
+        finally:
+            self._control = outer
+
+    def _limits(self) -> Limits:
+        s = self.settings
+        return Limits(s.max_calls, s.max_seconds, s.max_cost, s.on_error, s.max_error_ratio)
+
+    def _cached(self, plan: CallPlan) -> Counter[str]:
+        """Items that have an answer, by model."""
+        found: Counter[str] = Counter()
+        for fill in plan.fills:
+            found[fill.model] += self.database.query(f"SELECT count(*) FROM {fill.ledger}").column(0)[0].as_py()
+        return found
+
+    def _report(
+        self,
+        control: Control,
+        plan: CallPlan | None = None,
+        before: Counter[str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Report:
+        models = [f.model for f in plan.fills] if plan is not None else []
+        calls = Counter({m: control.calls[m] for m in dict.fromkeys([*models, *control.calls])})
+        failed = control.failed.total()
+        if failed:
+            notes = (
+                *notes,
+                f"{failed} item{'s' * (failed != 1)} failed and were left out: see aidb.errors, RETRY FAILED",
+            )
+        if plan is not None and plan.fallback:
+            notes = (*notes, f"everything was materialised: {plan.fallback}")
+        return Report(
+            calls=calls,
+            cached=Counter({m: n for m, n in (before or Counter()).items()}),
+            oracle_calls=calls.total(),
+            failed=failed,
+            seconds=control.seconds,
+            cost=control.cost,
+            notes=notes,
+        )
+
+    def _log(self, sql: str, report: Report) -> None:
+        """Keep the query and its report, where something can be written."""
+        if self.database.read_only or not self.database.is_aidb:
+            return
+        self.materialiser.writer().log(sql, report.json(), datetime.now(UTC).replace(tzinfo=None))
+
+    def _said(self, message: str | None, report: Report | None = None) -> Outcome:
+        return Outcome(Answer(None, (), -1), report or Report(), message)
+
+    def _explained(self, explanation: Explanation, report: Report) -> Outcome:
+        table = explanation.table()
+        return Outcome(Answer(table, COLUMNS, table.num_rows), report, str(explanation))
+
+
+def redirect(sql: str, name: str, stored: str) -> str:
+    """The text with its first mention of a table, quoted or not, replaced.
+
+    >>> redirect("INSERT INTO Reviews VALUES (1)", "reviews", "reviews__stored")
+    'INSERT INTO "reviews__stored" VALUES (1)'
+    """
+    pattern = rf'(?<![\w"\'])("{re.escape(name)}"|{re.escape(name)})(?![\w"])'
+    return re.sub(pattern, lambda _: quoted(stored), sql, count=1, flags=re.IGNORECASE)

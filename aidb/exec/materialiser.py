@@ -1,0 +1,197 @@
+"""What the rounds of a plan call: queries over what is stored, and models run on the items that are wanted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import pyarrow as pa
+
+from aidb.catalog import discover
+from aidb.catalog.definitions import FillDefinition
+from aidb.catalog.names import quoted
+from aidb.catalog.relations import Fill, Relations
+from aidb.errors import InternalError, OperationalError
+from aidb.exec.control import Control
+from aidb.exec.inference import Inference
+from aidb.exec.inputs import input_query
+from aidb.exec.pipeline import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, Job, Pipeline
+from aidb.exec.registry import Registry
+from aidb.exec.settings import Settings
+from aidb.spi import Connector
+from aidb.storage.answers import AnswerWriter
+from aidb.storage.database import Database, Parameters, translated
+
+READ = 8192
+"""Rows of the input query that are held at a time."""
+
+
+class Connectors:
+    """Connectors by name: those that were registered, else those that are installed. One object each."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Connector] = {}
+
+    def add(self, connector: Connector) -> None:
+        """Register an object under its own name."""
+        self._made[connector.name.lower()] = connector
+
+    def get(self, name: str) -> Connector:
+        """Raises `UnknownName` if there is none of the name."""
+        found = self._made.get(name.lower())
+        if found is None:
+            found = self._made[name.lower()] = discover.load("aidb.connectors", name)()
+        return found
+
+    def all(self) -> list[Connector]:
+        """Every connector there is."""
+        names = {*self._made, *discover.entry_points("aidb.connectors")}
+        return [self.get(n) for n in sorted(names)]
+
+
+class Materialiser:
+    """Runs models for one statement at a time, and remembers what it ran."""
+
+    def __init__(self, database: Database, registry: Registry, connectors: Connectors) -> None:
+        self.database, self.registry, self.connectors = database, registry, connectors
+        self._lingering: list[threading.Thread] = []
+        self._writer: AnswerWriter | None = None
+        self.peak_bytes = 0
+
+    def begin(self, control: Control, settings: Settings, relations: Relations, parameters: Parameters) -> Statement:
+        """A statement's own view of this object."""
+        return Statement(self, control, settings, relations, parameters)
+
+    def settle(self, wait: Callable[[], None] | None = None) -> None:
+        """Wait for batches that an interrupted statement left in flight; they are stored when they end."""
+        for thread in self._lingering:
+            while thread.is_alive():
+                thread.join(0.1)
+                if wait is not None:
+                    wait()
+        self._lingering.clear()
+
+    def writer(self) -> AnswerWriter:
+        """The one writer."""
+        if self._writer is None:
+            self._writer = AnswerWriter(self.database.cursor())
+        return self._writer
+
+    def leave(self, threads: list[threading.Thread]) -> None:
+        """Remember threads that are still busy."""
+        self._lingering += threads
+
+
+class Statement:
+    """Implements `aidb.exec.rounds.Materialiser` for one statement."""
+
+    def __init__(
+        self, shared: Materialiser, control: Control, settings: Settings, relations: Relations, parameters: Parameters
+    ) -> None:
+        self._shared, self.control, self.settings = shared, control, settings
+        self._relations, self._parameters = relations, parameters
+        self.ran: Counter[str] = Counter()
+
+    def query(self, sql: str, parameters: Parameters = None) -> pa.Table:
+        """Rows of a query over what is stored by now."""
+        self.control.check()
+        return self._shared.database.query(sql, parameters)
+
+    def batch_size(self, fill: Fill) -> int:
+        """Items that one call of the fill's model takes."""
+        definition = self._shared.registry.model(fill.model)
+        spec = self._shared.registry.pool.get(definition).spec
+        on_content = any(i.form in ("image", "encoded", "audio", "text") for i in spec.inputs)
+        usual = (CPU_BATCH if spec.device == "cpu" else GPU_BATCH) if on_content else PLAIN_BATCH
+        return min(self.settings.batch_size or spec.batch_size or usual, spec.max_batch or 1 << 30)
+
+    def cost(self, fill: Fill) -> float:
+        """Seconds (and money, as seconds) that an item costs."""
+        return self._shared.registry.cost(self._shared.registry.definition(fill))
+
+    def materialise(self, items: Sequence[tuple[Fill, pa.Table]]) -> None:
+        """Run each fill's model on its keys, and store all answers. Fills with the same items share one decoding."""
+        wanted = [(fill, keys) for fill, keys in items if keys.num_rows]
+        if not wanted:
+            return
+        self._check_writable(wanted)
+        self._shared.settle(self.control.check)
+        together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
+        for fill, keys in wanted:
+            definition = self._shared.registry.definition(fill)
+            alone = definition.id if definition.sequential else None
+            together.setdefault((definition.parents, definition.keys, alone), []).append((definition, keys))
+        for group in together.values():
+            self._run(group)
+
+    def _check_writable(self, wanted: Sequence[tuple[Fill, pa.Table]]) -> None:
+        if self._shared.database.read_only:
+            missing = ", ".join(f"{keys.num_rows} items of {fill.id}" for fill, keys in wanted)
+            raise OperationalError(
+                f"the database is open read-only, and {missing} have no answer yet: open it for writing"
+            )
+        if self._shared.database.in_transaction():
+            raise OperationalError(
+                "models can't run inside a transaction that you began, since it would not see their answers: COMMIT first"
+            )
+
+    def _run(self, wanted: list[tuple[FillDefinition, pa.Table]]) -> None:
+        """Run the models of fills with the same items."""
+        shared, registry = self._shared, self._shared.registry
+        jobs = []
+        types: dict[tuple[str, str], str] = {}
+        for fill, _ in wanted:
+            definition = registry.model(fill.model)
+            jobs.append((fill, Inference(definition.name, registry.pool.loaded(definition), self.control)))
+            for relation in {t for t, _ in fill.args}:
+                types |= {(relation.lower(), c): t for c, t in registry.column_types(relation).items()}
+        sql, inputs = input_query([(f, i.spec) for f, i in jobs], self._relations, types)
+        reader = shared.database.cursor()
+        try:
+            with ExitStack() as held:
+                for name in sorted({f.model.lower() for f, _ in wanted}):
+                    held.enter_context(registry.pool.lock(name))
+                for n, (fill, keys) in enumerate(wanted):
+                    keys = self._whole_files(fill, keys) if fill.sequential else keys
+                    self.control.expected[fill.model] += keys.num_rows
+                    reader.register(f"aidb_keys_{n}", keys.select([name for name, _ in fill.keys]))
+                pipeline = Pipeline(
+                    [
+                        Job(fill, inference, described, self.settings.batch_size)
+                        for (fill, inference), described in zip(jobs, inputs, strict=True)
+                    ],
+                    shared.connectors.get,
+                    shared.writer(),
+                    self.control,
+                    self.settings.memory_limit,
+                )
+                with translated():
+                    batches = reader.sql(sql).to_arrow_reader(READ)
+                    try:
+                        pipeline.run(batches)
+                    finally:
+                        shared.peak_bytes = max(shared.peak_bytes, pipeline.budget.peak)
+                        shared.leave(pipeline.lingering())
+        finally:
+            reader.close()
+
+    def _whole_files(self, fill: FillDefinition, keys: pa.Table) -> pa.Table:
+        """For a model that keeps state along a file: all items of every file that has a wanted one."""
+        relation = self._relations.get(fill.parents[0])
+        content = next((c for t, c in fill.args if relation is not None and t.lower() == relation.name.lower()), None)
+        if relation is None or content is None:
+            raise InternalError(f"{fill.model}: a model that keeps state needs a content column of its own table")
+        names = ", ".join(f"a.{quoted(n)}" for n, _ in fill.keys)
+        on = " AND ".join(f"a.{quoted(n)} = k.{quoted(n)}" for n, _ in fill.keys)
+        cursor = self._shared.database.cursor()
+        try:
+            cursor.register("aidb_wanted", keys)
+            with translated():
+                return cursor.sql(
+                    f"SELECT {names} FROM {relation.base} a WHERE a.{quoted(content)}.uri IN "
+                    f"(SELECT a.{quoted(content)}.uri FROM {relation.base} a JOIN aidb_wanted k ON {on})"
+                ).to_arrow_table()
+        finally:
+            cursor.close()

@@ -1,0 +1,134 @@
+"""``SET aidb.name = value``: what each setting means, and what it accepts."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from aidb.errors import NotSupportedError, ProgrammingError, UnknownName
+
+_UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
+
+
+def _whole(value: object) -> int:
+    number = float(str(value))
+    if number != int(number) or number < 0:
+        raise ValueError("a whole number, 0 or more, is needed")
+    return int(number)
+
+
+def _positive(value: object) -> float:
+    number = float(str(value))
+    if not math.isfinite(number) or number < 0:
+        raise ValueError("a number, 0 or more, is needed")
+    return number
+
+
+def _batch(value: object) -> int:
+    number = _whole(value)
+    if number == 0:
+        raise ValueError("at least 1 is needed")
+    return number
+
+
+def _ratio(value: object) -> float:
+    text = str(value).strip()
+    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    if not 0 <= number <= 1:
+        raise ValueError("a share between 0 and 1 (or 0% and 100%) is needed")
+    return number
+
+
+def _bytes(value: object) -> int:
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kmg]?i?b?)\s*", str(value).lower())
+    if match is None or match[2] not in _UNITS:
+        raise ValueError("a size such as '512MB' or '2GiB' is needed")
+    size = int(float(match[1]) * _UNITS[match[2]])
+    if size <= 0:
+        raise ValueError("a size above 0 is needed")
+    return size
+
+
+def _choice(*options: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        text = str(value).lower()
+        if text not in options:
+            raise ValueError(f"one of {', '.join(options)} is needed")
+        return text
+
+    return read
+
+
+def _switch(value: object) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false", "1", "0", "on", "off"):
+        raise ValueError("true or false is needed")
+    return text in ("true", "1", "on")
+
+
+def _memory() -> int:
+    """A quarter of the machine's memory, at most 2 GiB."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        total = 4 * 1024**3
+    return int(min(total // 4, 2 * 1024**3))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a connection; each is set by ``SET aidb.<name>`` and given back by ``RESET aidb.<name>``.
+
+    max_calls, max_seconds, max_cost: caps on one statement; reaching one is resumable. on_error: ``skip`` records an
+    item that fails and goes on, ``raise`` ends the statement. max_error_ratio: share of failed items that ends it.
+    batch_size: items a model call, in place of the model's own. memory_limit: bytes of decoded items in flight.
+    seed: of every sample. progress: show progress. executor: where models run. optimizer: false runs every model on
+    all that the statement touches.
+    """
+
+    max_calls: int | None = None
+    max_seconds: float | None = None
+    max_cost: float | None = None
+    on_error: str = "skip"
+    max_error_ratio: float = 0.1
+    batch_size: int | None = None
+    memory_limit: int = field(default_factory=_memory)
+    seed: int | None = None
+    progress: bool = True
+    executor: str = "local"
+    optimizer: bool = True
+
+    def changed(self, name: str, value: object | None) -> Settings:
+        """These settings with one of them set, or reset by None. Raises `UnknownName`, `ProgrammingError`."""
+        low = name.lower()
+        if low not in _READERS:
+            raise UnknownName.of("setting aidb.", name, _READERS)
+        if value is None:
+            return replace(self, **{low: getattr(Settings(), low)})
+        try:
+            read: Any = _READERS[low](value)
+        except ValueError as e:
+            raise ProgrammingError(f"SET aidb.{low} = {value!r}: {e}") from e
+        if low == "executor" and read != "local":
+            raise NotSupportedError("aidb.executor = 'ray' does not exist yet; 'local' runs models in this process")
+        return replace(self, **{low: read})
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "max_calls": _whole,
+    "max_seconds": _positive,
+    "max_cost": _positive,
+    "on_error": _choice("skip", "raise"),
+    "max_error_ratio": _ratio,
+    "batch_size": _batch,
+    "memory_limit": _bytes,
+    "seed": _whole,
+    "progress": _switch,
+    "executor": _choice("local", "ray"),
+    "optimizer": _switch,
+}
+assert set(_READERS) == {f.name for f in fields(Settings)}

@@ -1,0 +1,87 @@
+"""Handles: what a selected content column holds, able to fetch and decode itself."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from aidb.errors import DataError
+from aidb.spi import Connector, ItemFailure, Ref, is_content_type
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+class Handle:
+    """A picture, a video frame, a text or a sound that a row refers to; nothing is read until it is asked for."""
+
+    __slots__ = ("_connector", "ref")
+
+    def __init__(self, ref: Ref, connector: Callable[[str], Connector]) -> None:
+        self.ref = ref
+        self._connector = connector
+
+    def _read(self, *, encoded: bool) -> Any:
+        value = next(iter(self._connector(self.ref.connector).read([self.ref], encoded=encoded)))
+        if isinstance(value, ItemFailure):
+            raise DataError(f"{self.ref.uri}: {value.message}")
+        return value
+
+    def bytes(self) -> builtins.bytes:
+        """The file's bytes; for a video frame those of a picture of it. Raises `DataError` if it can't be read."""
+        value: builtins.bytes = self._read(encoded=True)
+        return value
+
+    def array(self) -> np.ndarray:
+        """The picture as ``uint8 [H, W, 3]`` RGB. Raises `DataError` if it can't be decoded, or is no picture."""
+        if self.ref.media != "image":
+            raise DataError(f"{self.ref.uri} is {self.ref.media}, not a picture")
+        value: np.ndarray = self._read(encoded=False)
+        return value
+
+    def text(self) -> str:
+        """The text. Raises `DataError` if it can't be read, or is no text."""
+        if self.ref.media != "text":
+            raise DataError(f"{self.ref.uri} is {self.ref.media}, not text")
+        value: str = self._read(encoded=False)
+        return value
+
+    def __repr__(self) -> str:
+        where = "" if self.ref.pos is None else f" at {self.ref.pos}"
+        return f"<{self.ref.media} {self.ref.uri}{where}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Handle) and other.ref == self.ref
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
+
+    def _repr_png_(self) -> builtins.bytes | None:
+        """Show pictures in a notebook."""
+        if self.ref.media != "image":
+            return None
+        import io
+
+        from PIL import Image
+
+        out = io.BytesIO()
+        picture = Image.fromarray(self.array())
+        picture.thumbnail((640, 640))
+        picture.save(out, "PNG")
+        return out.getvalue()
+
+
+def with_handles(table: pa.Table, connector: Callable[[str], Connector]) -> Iterator[tuple[str, list[Handle | None]]]:
+    """(name, handles) of each content column of a result."""
+    for field in table.schema:
+        if is_content_type(field.type):
+            refs = table.column(field.name).to_pylist()
+            yield (
+                field.name,
+                [
+                    None if r is None else Handle(Ref(r["uri"], r["pos"], r["media"], r["connector"]), connector)
+                    for r in refs
+                ],
+            )

@@ -1,0 +1,115 @@
+"""What users declared, written to and read from the database: one row of JSON a definition."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import duckdb
+
+from aidb.catalog.definitions import BlobTable, FillDefinition, ModelDefinition, VirtualColumns, VirtualTable
+from aidb.catalog.names import quoted
+from aidb.spi import fingerprint
+from aidb.storage.schema import INTERNAL
+
+Definition = ModelDefinition | BlobTable | VirtualTable | VirtualColumns
+KINDS: dict[str, Callable[..., Definition]] = {
+    "model": ModelDefinition,
+    "blob table": BlobTable,
+    "virtual table": VirtualTable,
+    "virtual columns": VirtualColumns,
+}
+T = TypeVar("T")
+
+
+def kind_of(definition: Definition) -> str:
+    """The word for this kind of definition."""
+    return next(k for k, cls in KINDS.items() if type(definition) is cls)
+
+
+def key_of(definition: Definition) -> str:
+    """What tells a definition from the others of its kind: its name, or the table and columns that it adds."""
+    if isinstance(definition, VirtualColumns):
+        return f"{definition.table}.{','.join(definition.columns)}"
+    return definition.name
+
+
+def _tuples(value: Any) -> Any:
+    """Lists of JSON as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _read(cls: Callable[..., T], text: str) -> T:
+    raw = json.loads(text)
+    return cls(**{k: v if k == "options" else _tuples(v) for k, v in raw.items()})
+
+
+class Definitions:
+    """The catalog on disk. `write` and `remove` take part in the transaction of the connection they are given."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def all(self) -> list[Definition]:
+        """Every definition, in the order of creation."""
+        rows = self._connection.execute(
+            f"SELECT kind, definition FROM {INTERNAL}.definitions ORDER BY created, name"
+        ).fetchall()
+        return [_read(KINDS[kind], text) for kind, text in rows]
+
+    def fills(self) -> list[FillDefinition]:
+        """Every fill that ever was made and not dropped."""
+        rows = self._connection.execute(f"SELECT definition FROM {INTERNAL}.fills ORDER BY id").fetchall()
+        return [_read(FillDefinition, text) for (text,) in rows]
+
+    def next_id(self) -> int:
+        """A number for a new table of items or answers."""
+        row = self._connection.execute(f"SELECT nextval('{INTERNAL}.ids')").fetchall()
+        return int(row[0][0])
+
+    def write(self, definition: Definition) -> None:
+        """Add a definition, in place of one of the same kind and name."""
+        created = self._connection.execute(
+            f"SELECT created FROM {INTERNAL}.definitions WHERE kind = ? AND lower(name) = lower(?)",
+            [kind_of(definition), key_of(definition)],
+        ).fetchall()
+        self.remove(definition)
+        text = json.dumps(dataclasses.asdict(definition))
+        self._connection.execute(
+            f"INSERT INTO {INTERNAL}.definitions VALUES (?, ?, ?, coalesce(?, now()::TIMESTAMP))",
+            [kind_of(definition), key_of(definition), text, created[0][0] if created else None],
+        )
+
+    def remove(self, definition: Definition) -> None:
+        """Take a definition out; nothing happens if it is not there."""
+        self._connection.execute(
+            f"DELETE FROM {INTERNAL}.definitions WHERE kind = ? AND lower(name) = lower(?)",
+            [kind_of(definition), key_of(definition)],
+        )
+
+    def add_fill(self, fill: FillDefinition) -> None:
+        """Make the ledger and the table of answers of a fill."""
+        keys = ", ".join(f"{quoted(name)} {type_}" for name, type_ in fill.keys)
+        ordinal = f", {quoted(fill.ordinal)} BIGINT" if fill.ordinal else ""
+        outputs = "".join(f", {quoted(name)} {type_}" for name, type_ in fill.outputs)
+        self._connection.execute(f"CREATE TABLE {fill.rows} ({keys}{ordinal}{outputs})")
+        self._connection.execute(f"CREATE TABLE {fill.ledger} ({keys}, _call BIGINT, _failed BOOLEAN)")
+        self._connection.execute(
+            f"INSERT INTO {INTERNAL}.fills (id, model, fingerprint, lineage, definition) VALUES (?, ?, ?, ?, ?)",
+            [fill.id, fill.model, fill.fingerprint, fill.lineage, json.dumps(dataclasses.asdict(fill))],
+        )
+
+    def drop_fill(self, fill: FillDefinition) -> None:
+        """Remove a fill with all its answers."""
+        for table in (fill.rows, fill.ledger):
+            self._connection.execute(f"DROP TABLE IF EXISTS {table}")
+        for table in ("fills", "errors", "calls"):
+            column = "id" if table == "fills" else "fill"
+            self._connection.execute(f"DELETE FROM {INTERNAL}.{table} WHERE {column} = ?", [fill.id])
+
+
+def lineage(model_fingerprint: str, args: tuple[tuple[str, str], ...], sources: tuple[str, ...]) -> str:
+    """Digest of a model and of what its inputs descend from."""
+    return fingerprint(model_fingerprint, [column.lower() for _, column in args], list(sources))

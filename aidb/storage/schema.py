@@ -1,0 +1,51 @@
+"""The tables that AIDB keeps in a database file, and how a file of an older version becomes one of this version."""
+
+from __future__ import annotations
+
+VERSION = 1
+"""Version of the layout below; goes up with every change to it."""
+
+INTERNAL = "aidb_internal"
+
+CREATE = f"""
+CREATE SCHEMA {INTERNAL};
+CREATE SCHEMA IF NOT EXISTS aidb;
+CREATE TABLE {INTERNAL}.meta (version INTEGER, created TIMESTAMP);
+CREATE SEQUENCE {INTERNAL}.ids START 1;
+CREATE SEQUENCE {INTERNAL}.call_ids START 1;
+CREATE TABLE {INTERNAL}.definitions (kind VARCHAR, name VARCHAR, definition VARCHAR, created TIMESTAMP DEFAULT now()::TIMESTAMP);
+CREATE TABLE {INTERNAL}.fills (id INTEGER, model VARCHAR, fingerprint VARCHAR, lineage VARCHAR, definition VARCHAR,
+    created TIMESTAMP DEFAULT now()::TIMESTAMP);
+CREATE TABLE {INTERNAL}.calls (call_id BIGINT, fill INTEGER, started TIMESTAMP, seconds DOUBLE, items BIGINT, rows BIGINT,
+    failed BIGINT, device VARCHAR);
+CREATE TABLE {INTERNAL}.errors (fill INTEGER, item VARCHAR, attempts INTEGER, message VARCHAR, call_id BIGINT, noticed TIMESTAMP);
+CREATE TABLE {INTERNAL}.queries (query_id BIGINT DEFAULT nextval('{INTERNAL}.ids'), started TIMESTAMP, text VARCHAR,
+    report VARCHAR);
+CREATE TABLE {INTERNAL}.stale (fill INTEGER, table_name VARCHAR);
+INSERT INTO {INTERNAL}.meta VALUES ({VERSION}, now()::TIMESTAMP);
+
+CREATE VIEW aidb.models AS
+    SELECT name, definition->>'$.provider' AS provider, definition->>'$.fingerprint' AS fingerprint,
+        definition->>'$.rows' AS rows, definition->'$.inputs' AS inputs, definition->'$.outputs' AS outputs,
+        (definition->>'$.price_per_call')::DOUBLE AS price_per_call, definition->>'$.device' AS device,
+        definition->'$.options' AS options, created
+    FROM {INTERNAL}.definitions WHERE kind = 'model';
+CREATE VIEW aidb.blob_tables AS
+    SELECT name, definition->>'$.key' AS key, definition->>'$.connector' AS connector,
+        coalesce(definition->>'$.source', definition->>'$.query') AS source, definition->'$.options' AS options, created
+    FROM {INTERNAL}.definitions WHERE kind = 'blob table' AND NOT coalesce((definition->>'$.dropped')::BOOLEAN, false);
+CREATE VIEW aidb.virtual_tables AS
+    SELECT name, CASE kind WHEN 'virtual table' THEN 'table' ELSE 'columns' END AS kind,
+        definition->>'$.model' AS model, definition->'$.args' AS inputs, definition->'$.columns' AS columns, created
+    FROM {INTERNAL}.definitions WHERE kind IN ('virtual table', 'virtual columns');
+CREATE VIEW aidb.calls AS
+    SELECT c.call_id, f.model, f.fingerprint, c.fill, c.started, c.seconds, c.items, c.rows, c.failed, c.device
+    FROM {INTERNAL}.calls c JOIN {INTERNAL}.fills f ON c.fill = f.id;
+CREATE VIEW aidb.errors AS
+    SELECT e.item, f.model, e.attempts, e.message, e.call_id, e.noticed
+    FROM {INTERNAL}.errors e JOIN {INTERNAL}.fills f ON e.fill = f.id;
+CREATE VIEW aidb.queries AS SELECT query_id, started, text, report FROM {INTERNAL}.queries;
+"""
+
+MIGRATIONS: dict[int, str] = {}
+"""Version n -> the SQL that makes a file of version n one of version n + 1."""
