@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import aidb
 from aidb.surfaces.demo.__main__ import main
 
 FRAMES = 300
@@ -15,6 +16,9 @@ FRAMES = 300
 
 def test_the_story_is_told_and_its_figures_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "it's a demo"
+    output.mkdir()
+    with aidb.connect(str(output / "demo.aidb")) as left_over:
+        left_over.execute("CREATE TABLE photos AS SELECT 1 AS image_id")
     assert main(["--output", str(output), "--frames", str(FRAMES)]) == 0
     told = capsys.readouterr().out
 
@@ -26,19 +30,10 @@ def test_the_story_is_told_and_its_figures_hold(tmp_path: Path, capsys: pytest.C
     assert 0 < rare < FRAMES
     assert "astronaut.jpg" in told
     assert f"{FRAMES:,}" in told
-    paths = (str(output), "answers.png")
-    assert [line for line in told.splitlines() if len(line) > 80 and not any(p in line for p in paths)] == []
+    wide = [line for line in told.splitlines() if len(line) > 80]
+    assert [line for line in wide if str(tmp_path) not in line] == []  # only a path may be long
     with Image.open(output / "answers.png") as page:
         assert page.width > 1000
-
-
-def test_it_can_be_told_twice_in_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for _ in range(2):
-        assert main(["--output", str(tmp_path), "--frames", "100"]) == 0
-    first, second = (
-        re.findall(r"([\d,]+) model call", told) for told in capsys.readouterr().out.split("AIDB answers")[1:]
-    )
-    assert first == second
 
 
 def test_a_folder_that_can_not_be_made_is_an_error_of_one_line(

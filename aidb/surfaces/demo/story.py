@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,21 @@ WIDTH = 80
 DATABASE, PHOTOS, VIDEO, SHEET = "demo.aidb", "photos", "street.mp4", "answers.png"
 """What the demo writes into its folder."""
 
+_PLAN_COLUMNS = ("model", "items", "seconds", "note")  # of EXPLAIN
 _SHOWN = 10  # pictures a section of the sheet
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a query gave, and what it cost: rows, seconds, answers asked of models anew, and those found in the store."""
+    """What a query gave, and what it cost.
+
+    calls: model -> items that it had to look at. cached: model -> items whose answer was stored.
+    """
 
     rows: list[tuple[Any, ...]]
     seconds: float
-    calls: int
-    cached: int
+    calls: Mapping[str, int]
+    cached: Mapping[str, int]
 
 
 class Narrator:
@@ -59,11 +63,6 @@ class Narrator:
         for line in dedent(text).strip().splitlines():
             self._line(f"   {line.rstrip()}", "cyan")
 
-    def lines(self, text: str) -> None:
-        """Show text that has lines of its own, cut where it is too wide."""
-        for line in text.splitlines():
-            self._line(f"   {line}"[:WIDTH])
-
     def _line(self, text: str = "", style: str | None = None) -> None:
         self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
@@ -77,9 +76,14 @@ class Narrator:
 
     def cost(self, answer: Answer) -> None:
         """The line below an answer."""
-        calls = f"{answer.calls:,} model call{'' if answer.calls == 1 else 's'}"
-        stored = f"; {answer.cached:,} answers were there already" if answer.cached else ""
-        self._line(f"   -> {answer.seconds:.2f} s, {calls}{stored}", "green")
+        count, stored = sum(answer.calls.values()), sum(answer.cached.values())
+        calls = f"{count:,} model call{'' if count == 1 else 's'}"
+        used = [f"{name} {n:,}" for name, n in answer.calls.items() if n]
+        if len(used) > 1:
+            calls += f" ({', '.join(used)})"
+        if stored:
+            calls += f"; {stored:,} answers were there already"
+        self._line(f"   -> {answer.seconds:.2f} s, {calls}", "green")
 
 
 def _shown(value: Any) -> str:
@@ -118,7 +122,7 @@ class Story:
             con.execute(f"SET aidb.progress = {'true' if self.narrator.console.is_terminal else 'false'}")
             self._photographs(con, photos)
             self._explained(con, drawn)
-            buses = self._rare(con)
+            buses = self._rare(con, drawn)
             path = self._sheet(con, buses)
         self._closing(time.perf_counter() - begin)
         return path
@@ -142,7 +146,7 @@ class Story:
         with _timed() as taken:
             cursor = con.execute(sql)
             rows = cursor.fetchall()
-        answer = Answer(rows, taken[0], _total(cursor.report.calls), _total(cursor.report.cached))
+        answer = Answer(rows, taken[0], cursor.report.calls, cursor.report.cached)
         self.narrator.table(_names(cursor), rows)
         self.narrator.cost(answer)
         return answer
@@ -188,10 +192,12 @@ class Story:
         )
         plan = "EXPLAIN SELECT COUNT(*) FROM thing WHERE label = 'car'"
         tell.sql(f"{plan};")
-        for row in con.execute(plan).fetchall():
-            tell.lines(str(row[-1]))
+        cursor = con.execute(plan)
+        shown = [k for k, name in enumerate(_names(cursor)) if name in _PLAN_COLUMNS]
+        rows = [tuple(row[k] for k in shown) for row in cursor.fetchall()]
+        tell.table([_names(cursor)[k] for k in shown], rows)
 
-    def _rare(self, con: Connection) -> list[int]:
+    def _rare(self, con: Connection, drawn: street.Street) -> list[int]:
         """Look for the yellow bus; give the frames that show it."""
         tell = self.narrator
         tell.step("Something rare, a yellow bus. LIMIT stops as soon as it has enough.")
@@ -209,7 +215,10 @@ class Story:
             WHERE label = 'bus' AND color = 'yellow' AND xmin > 0
             LIMIT 5""",
         )
-        tell.say("Two models: the second, which names colours, saw buses only.", 3)
+        tell.say("Two models: the second, which names colours, looked at buses only.", 3)
+        there = drawn.yellow_bus()
+        if there:
+            tell.say(f"It was drawn wholly into the picture in frames {there[0]} to {there[-1]}.", 3)
         return [int(row[0]) for row in answer.rows]
 
     def _sheet(self, con: Connection, buses: list[int]) -> Path:
@@ -254,7 +263,7 @@ def register_detector(con: Connection, drawn: street.Street, seed: int) -> None:
 
     eye = detector.Detector.learn(drawn.path)
     version = f"{detector.VERSION}, street {seed} of {drawn.frames} frames"
-    declared = aidb.model(outputs=detector.OUTPUTS, rows="many", version=version)
+    declared = aidb.model(outputs=detector.OUTPUTS, rows="many", version=version, seconds_per_item=0.002)
     con.register(declared(detector.model_function(eye)), name="street_detector")
 
 
@@ -267,10 +276,6 @@ def _tiles(con: Connection, sql: str) -> list[sheet.Tile]:
         boxes.setdefault(key, []).append(sheet.Box(xmin, ymin, xmax, ymax, word))
     chosen = list(handles)[:_SHOWN]
     return [sheet.Tile(handles[key][1].array(), tuple(boxes[key]), handles[key][0]) for key in chosen]
-
-
-def _total(counts: dict[str, int]) -> int:
-    return sum(counts.values())
 
 
 def _names(cursor: Cursor) -> list[str]:

@@ -33,6 +33,14 @@ class Street:
     fps: int
     truth: pa.Table
 
+    def yellow_bus(self) -> list[int]:
+        """The frames in which the whole of the yellow bus can be seen."""
+        return [
+            row["frame_id"]
+            for row in self.truth.to_pylist()
+            if (row["label"], row["color"]) == ("bus", "yellow") and row["xmin"] > 0 and row["xmax"] < WIDTH
+        ]
+
 
 def draw(path: str | Path, *, frames: int = 1800, fps: int = 10, seed: int = 7) -> Street:
     """Draw the street and write it as an H.264 video, 320 x 180 pixels; some seconds for three minutes of street.
