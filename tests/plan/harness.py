@@ -265,16 +265,20 @@ class World:
     def moves(self, sql: str, parameters: object = None, tries: int = 6) -> bool:
         """Does the eager answer depend on the physical order of rows?"""
         want = multiset(self.eager(sql, parameters))
-        moved = False
-        for n in range(tries):
-            for relation in self.relations.tables.values():
-                name = f"eager.{quote(relation.name)}"
-                self.con.execute(
-                    f"CREATE OR REPLACE TEMP TABLE shuffled AS SELECT * FROM {name} ORDER BY hash(rowid + {n});"
-                    f"DELETE FROM {name}; INSERT INTO {name} FROM shuffled"
-                )
-            moved = moved or multiset(self.eager(sql, parameters)) != want
-        return moved
+        self.con.execute("BEGIN")
+        try:
+            for n in range(tries):
+                for relation in self.relations.tables.values():
+                    name = f"eager.{quote(relation.name)}"
+                    self.con.execute(
+                        f"CREATE OR REPLACE TEMP TABLE shuffled AS SELECT * FROM {name} ORDER BY hash(rowid + {n});"
+                        f"DELETE FROM {name}; INSERT INTO {name} FROM shuffled"
+                    )
+                if multiset(self.eager(sql, parameters)) != want:
+                    return True
+            return False
+        finally:
+            self.con.execute("ROLLBACK")
 
 
 def multiset(rows: Sequence[Row]) -> Counter[str]:
