@@ -32,13 +32,45 @@ _HOMES = {
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "BINARY",
+    "DATETIME",
+    "NUMBER",
+    "ROWID",
+    "STRING",
+    "Binary",
+    "BudgetExceeded",
+    "Connection",
+    "Cursor",
+    "DataError",
+    "DatabaseError",
+    "Date",
+    "DateFromTicks",
+    "Error",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "Interrupted",
+    "ModelError",
+    "NotSupportedError",
+    "OperationalError",
+    "ProgrammingError",
+    "Report",
+    "SourceError",
+    "SqlSyntaxError",
+    "Time",
+    "TimeFromTicks",
+    "Timestamp",
+    "TimestampFromTicks",
+    "TooManyFailures",
+    "UnknownName",
+    "Warning",
     "__version__",
     "apilevel",
+    "connect",
+    "model",
     "paramstyle",
     "threadsafety",
-    *sorted(_WHERE),
 ]
-__all__.sort()
 
 if TYPE_CHECKING:
     from aidb.connection import Connection, Cursor, connect
@@ -73,7 +105,7 @@ if TYPE_CHECKING:
         SqlSyntaxError,
         TooManyFailures,
         UnknownName,
-        Warning,
+        Warning,  # noqa: A004  PEP 249 fixes the name
     )
     from aidb.functions import model
     from aidb.report import Report
@@ -89,4 +121,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__

@@ -47,7 +47,7 @@ class Options(Mapping[str, object]):
         if type_ is bool and not isinstance(value, bool):
             raise ProgrammingError(f"option {name!r} must be true or false, not {value!r}")
         try:
-            return type_(value)  # type: ignore[call-arg]
+            return type_(value)
         except (TypeError, ValueError) as e:
             raise ProgrammingError(
                 f"option {name!r}: {value!r} is not a valid {getattr(type_, '__name__', type_)}: {e}"
