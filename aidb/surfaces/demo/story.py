@@ -14,8 +14,11 @@ from aidb.surfaces.demo import detector, pictures, sheet, street
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
     from aidb.connection import Connection, Cursor
+    from aidb.exec.control import Progress
 
 WIDTH = 80
 DATABASE, PHOTOS, VIDEO, SHEET = "demo.aidb", "photos", "street.mp4", "answers.png"
@@ -44,6 +47,8 @@ class Narrator:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._steps = 0
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def say(self, text: str, indent: int = 0) -> None:
         """A sentence or two, wrapped."""
@@ -62,6 +67,25 @@ class Narrator:
         self._line()
         for line in dedent(text).strip().splitlines():
             self._line(f"   {line.rstrip()}", "cyan")
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Show a bar for each model while the block runs, where there is a terminal to show it on."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        columns = (TextColumn("   {task.description}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+        quiet = not self.console.is_terminal
+        with Bars(*columns, console=self.console, transient=True, disable=quiet) as self._bars:
+            yield
+        self._bars, self._tasks = None, {}
+
+    def advance(self, now: Progress) -> None:
+        """Move a model's bar: what a connection calls while models run, from any thread."""
+        if self._bars is not None:
+            if now.model not in self._tasks:
+                self._tasks[now.model] = self._bars.add_task(now.model, total=now.total)
+            self._bars.update(self._tasks[now.model], completed=now.done, total=now.total)
 
     def _line(self, text: str = "", style: str | None = None) -> None:
         self.console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
@@ -117,9 +141,8 @@ class Story:
         database = self.output / DATABASE
         for old in (database, database.with_name(f"{DATABASE}.wal")):
             old.unlink(missing_ok=True)
-        with aidb.connect(str(database)) as con:
+        with aidb.connect(database, progress=self.narrator.advance) as con:
             con.execute(f"SET aidb.seed = {self.seed}")
-            con.execute(f"SET aidb.progress = {'true' if self.narrator.console.is_terminal else 'false'}")
             self._photographs(con, photos)
             self._explained(con, drawn)
             buses = self._rare(con, drawn)
@@ -143,7 +166,7 @@ class Story:
     def _ask(self, con: Connection, sql: str) -> Answer:
         """Show and run a query, then show its rows and what they cost."""
         self.narrator.sql(f"{dedent(sql)};")
-        with _timed() as taken:
+        with _timed() as taken, self.narrator.watching():
             cursor = con.execute(sql)
             rows = cursor.fetchall()
         answer = Answer(rows, taken[0], cursor.report.calls, cursor.report.cached)
