@@ -230,16 +230,16 @@ class Registry:
         """Lower-case column -> DuckDB type, of any relation."""
         low = relation.lower()
         if low in self.blobs:
-            table = self.blobs[low]
-            types = {table.key.lower(): table.key_type, **{n.lower(): t for n, t in table.columns}}
+            blob = self.blobs[low]
+            types = {blob.key.lower(): blob.key_type, **{n.lower(): t for n, t in blob.columns}}
         elif low in self.virtual:
-            shown = self.relation(relation)
-            fill = self.fill_for(self.virtual[low].model, self.virtual[low].args, f"{relation}_id")
-            listed_types = (
-                [t for _, t in fill.keys] + (["BIGINT"] if fill.ordinal else []) + [t for _, t in fill.outputs]
-            )
-            assert shown is not None
-            types = dict(zip((c.lower() for c in shown.columns), listed_types, strict=False))
+            table = self.virtual[low]
+            fill = self.fill_for(table.model, table.args, f"{table.name}_id")
+            outputs = [t for _, t in fill.outputs]
+            names = table.columns or tuple(n for n, _ in fill.outputs)
+            types = {n.lower(): t for n, t in fill.keys} | dict(zip((n.lower() for n in names), outputs, strict=True))
+            if fill.ordinal:
+                types[f"{table.name}_id".lower()] = "BIGINT"
         else:
             stored = relation + STORED if self.known(relation) else relation
             types = {n.lower(): t for n, t in self._columns_of(stored)}
