@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from textwrap import dedent, wrap
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +57,7 @@ class Narrator:
     def say(self, text: str, indent: int = 0) -> None:
         """A sentence or two, wrapped."""
         margin = " " * indent
-        for line in wrap(text, WIDTH, initial_indent=margin, subsequent_indent=margin):
+        for line in wrap(text, WIDTH, initial_indent=margin, subsequent_indent=margin) or [""]:
             self._line(line)
 
     def step(self, title: str) -> None:
@@ -198,10 +202,11 @@ class Story:
         self._ask(
             con,
             """
-            SELECT regexp_extract(file, '[^/]*$') AS picture, COUNT(*) AS faces
-            FROM photos JOIN face USING (image_id)
+            SELECT regexp_extract(file, '[^/]*$') AS picture, width, height,
+              COUNT(face_id) AS faces
+            FROM photos LEFT JOIN face USING (image_id)
             WHERE width > 200
-            GROUP BY ALL ORDER BY faces DESC, picture LIMIT 4""",
+            GROUP BY ALL ORDER BY faces DESC, picture LIMIT 5""",
         )
 
     def _explained(self, con: Connection, drawn: street.Street) -> None:
@@ -276,8 +281,10 @@ class Story:
 
     def _closing(self, seconds: float) -> None:
         tell = self.narrator
+        tell.say("")
         tell.say(f"That took {seconds:.0f} s in all. Every answer is kept; go on asking:")
-        tell.sql(f"aidb {self.output / DATABASE}")
+        program = "aidb" if which("aidb") else os.path.relpath(Path(sys.executable).with_name("aidb"))
+        tell.sql(shlex.join([program, str(self.output / DATABASE)]))
 
 
 def register_detector(con: Connection, drawn: street.Street, seed: int) -> None:
