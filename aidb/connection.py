@@ -10,8 +10,9 @@ from aidb import errors
 from aidb.exec.control import Progress
 from aidb.exec.engine import Engine, Outcome
 from aidb.exec.explain import Explanation
-from aidb.handles import with_handles
+from aidb.handles import handle, with_handles
 from aidb.report import Report
+from aidb.spi.content import CONTENT_SQL
 from aidb.sql.parse import split
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Cursor:
     @property
     def description(self) -> list[tuple[str, str, None, None, None, None, None]] | None:
         """(name, DuckDB type, and five times None) of each column; None after a statement without rows."""
-        if self._outcome is None or self._outcome.answer.table is None:
+        if self._outcome is None or not self._outcome.answer.has_rows:
             return None
         return [(name, type_, None, None, None, None, None) for name, type_ in self._outcome.answer.columns]
 
@@ -185,7 +186,7 @@ class Cursor:
     def arrow(self) -> pa.Table:
         """The whole result as a `pyarrow.Table`; content columns as structs of their references."""
         self._open()
-        if self._outcome is None or self._outcome.answer.table is None:
+        if self._outcome is None or not self._outcome.answer.has_rows:
             raise errors.ProgrammingError("there is no result: execute a query first")
         return self._outcome.answer.table
 
@@ -202,19 +203,19 @@ class Cursor:
         return frame
 
     def _iterate(self) -> Iterator[tuple[Any, ...]]:
-        table = self.arrow()
-        handles = dict(with_handles(table, self.connection.engine.connectors.get))
-        for start in range(0, table.num_rows, 4096):
-            part = table.slice(start, 4096)
-            columns = [
-                handles[name][start : start + 4096] if name in handles else part.column(i).to_pylist()
-                for i, name in enumerate(table.column_names)
-            ]
-            yield from zip(*columns, strict=True)
+        assert self._outcome is not None
+        answer = self._outcome.answer
+        content = [i for i, (_, type_) in enumerate(answer.columns) if type_ == CONTENT_SQL]
+        if not content:
+            return answer.tuples()
+        connector = self.connection.engine.connectors.get
+        return (
+            tuple(handle(v, connector) if i in content else v for i, v in enumerate(row)) for row in answer.tuples()
+        )
 
     def _left(self) -> Iterator[tuple[Any, ...]]:
         self._open()
-        if self._outcome is None or self._outcome.answer.table is None:
+        if self._outcome is None or not self._outcome.answer.has_rows:
             raise errors.ProgrammingError("there is no result: execute a query first")
         if self._rows is None:
             self._rows = self._iterate()

@@ -73,15 +73,13 @@ class Handle:
         return out.getvalue()
 
 
+def handle(reference: dict[str, Any] | None, connector: Callable[[str], Connector]) -> Handle | None:
+    """The handle of a content reference as DuckDB gives it."""
+    return None if reference is None else Handle(Ref(**reference), connector)
+
+
 def with_handles(table: pa.Table, connector: Callable[[str], Connector]) -> Iterator[tuple[str, list[Handle | None]]]:
     """(name, handles) of each content column of a result."""
     for field in table.schema:
         if is_content_type(field.type):
-            refs = table.column(field.name).to_pylist()
-            yield (
-                field.name,
-                [
-                    None if r is None else Handle(Ref(r["uri"], r["pos"], r["media"], r["connector"]), connector)
-                    for r in refs
-                ],
-            )
+            yield field.name, [handle(r, connector) for r in table.column(field.name).to_pylist()]

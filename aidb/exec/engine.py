@@ -43,7 +43,8 @@ from aidb.sql.statements import (
     SetOption,
     Show,
 )
-from aidb.storage.database import Answer, Database, Parameters
+from aidb.storage.answer import Answer
+from aidb.storage.database import Database, Parameters
 from aidb.storage.schema import INTERNAL
 
 SHOWN = {
@@ -436,11 +437,11 @@ class Engine:
         self.materialiser.writer().log(sql, report.json(), datetime.now(UTC).replace(tzinfo=None))
 
     def _said(self, message: str | None, report: Report | None = None) -> Outcome:
-        return Outcome(Answer(None, (), -1), report or Report(), message)
+        return Outcome(Answer(), report or Report(), message)
 
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
-        return Outcome(Answer(table, COLUMNS, table.num_rows), report, str(explanation))
+        return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
 
 
 def redirect(sql: str, name: str, stored: str) -> str:

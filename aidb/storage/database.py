@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,12 @@ import pyarrow as pa
 
 from aidb import errors
 from aidb.storage import schema
+from aidb.storage.answer import Answer
 
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 _RESERVED = {"aidb", "aidb_internal", "temp", "system", "main", "memory"}
 """A file of such a name would make ``aidb.models`` ambiguous (catalog or schema?): it is attached under another."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a statement gave: rows with (name, DuckDB type) of each column, or None and the number of rows it changed."""
-
-    table: pa.Table | None
-    columns: tuple[tuple[str, str], ...]
-    rows: int
 
 
 class Database:
@@ -124,14 +115,15 @@ class Database:
         with self.lock, translated():
             relation = self.user.sql(sql, params=parameters or None)
             if relation is None:
-                return Answer(None, (), -1)
+                return Answer()
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-            table = relation.to_arrow_table()
-        if columns == (("Success", "BOOLEAN"),):
-            return Answer(None, (), -1)
-        if columns == (("Count", "BIGINT"),) and not _reads(sql):
-            return Answer(None, (), table.column(0)[0].as_py() if table.num_rows else -1)
-        return Answer(table, columns, table.num_rows)
+            kept = relation.materialize()
+            if columns == (("Success", "BOOLEAN"),):
+                return Answer()
+            if columns == (("Count", "BIGINT"),) and not _reads(sql):
+                counted = kept.fetchall()
+                return Answer(rows=counted[0][0] if counted else -1)
+            return Answer(columns, len(kept), kept, self)
 
     def in_transaction(self) -> bool:
         """Has the user begun a transaction that is still open?"""

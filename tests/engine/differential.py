@@ -160,6 +160,7 @@ class World:
 @dataclass
 class Summary:
     counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
 
@@ -205,7 +206,10 @@ def _check(world: World, rng: Random, summary: Summary) -> str | None:
     except aidb.Error as e:
         return f"---- {way}: {type(e).__name__}: {e}\n{statement.sql}\n{values}"
     summary.counts["checked"] += 1
-    summary.counts["fallback"] += any("everything was materialised" in n for n in cursor.report.notes)
+    for note in cursor.report.notes:
+        if note.startswith("everything was materialised") and way != "everything":
+            summary.counts["fallback"] += 1
+            summary.reasons[note.splitlines()[0][:120]] += 1
     asked = sum(m.asked.total() for m in world.models) - before
     summary.counts["calls"] += asked
     if cursor.report.oracle_calls < asked:
@@ -238,6 +242,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     summary = run(given.queries, given.seed, verbose=True)
+    for reason, count in summary.reasons.most_common(20):
+        print(f"{count:6d}  {reason}")
     print(dict(summary.counts), f"{len(summary.differences)} differences")
     return min(99, len(summary.differences))
 
