@@ -162,7 +162,7 @@ class CallPlan:
         Fills without such items are left out; nothing is left when the statement's own text gives the full answer.
         A query that fails (a cast of a value that the full answer never meets) turns the plan into a fallback.
         """
-        found = self._guarded(lambda: self._pruned(query, Ask(), [(t, sql) for _, t, sql in self._candidates]))
+        found = self._guarded(lambda: self._pruned(query, [(t, sql) for _, t, sql in self._candidates]))
         for fill in self._everything:
             items = query(missing_items(fill, self._relations), {})
             if items.num_rows:
@@ -181,7 +181,7 @@ class CallPlan:
             return {}
 
     def _pruned(
-        self, query: Query, ask: Ask, candidates: Iterable[tuple[Target, str]], tail: str = ""
+        self, query: Query, candidates: Iterable[tuple[Target, str]], tail: str = ""
     ) -> dict[Fill, list[pa.Table]]:
         found: dict[Fill, list[pa.Table]] = {}
         for target, sql in candidates:
@@ -256,10 +256,13 @@ class CallPlan:
         return bool(_count(query(text, self._bound.for_query(text))) >= stop.rows)
 
     def first_wanted(self, query: Query, count: int) -> dict[Fill, pa.Table]:
-        """Return the wanted items that come first in the statement's order, about ``count`` for each reference."""
+        """Return some wanted items, about ``count`` for each reference: those that come first in the statement's order."""
         assert self._stop is not None
-        tail = f"ORDER BY {self._stop.sort} LIMIT {count}"
-        found = self._guarded(lambda: self._pruned(query, Ask(), self._in_order(), tail))
+        # Low states first: those items complete a row soonest.
+        tail, candidates = f"ORDER BY __u LIMIT {count}", [(t, sql) for _, t, sql in self._candidates]
+        if self._stop.order:
+            tail, candidates = f"ORDER BY {self._stop.sort}, __u LIMIT {count}", self._in_order()
+        found = self._guarded(lambda: self._pruned(query, candidates, tail))
         return {fill: _merged(fill, tables) for fill, tables in found.items()}
 
     def _in_order(self) -> list[tuple[Target, str]]:

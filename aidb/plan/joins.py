@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from sqlglot import exp
 
 from aidb.plan.blocks import Block, Item
-from aidb.plan.nodes import sql_of
 from aidb.plan.relax import Relaxer, Where, pair_text
 from aidb.plan.scopes import Predicate, Scope
 from aidb.plan.sources import KNOWN, Ask, Join, Leaf, Target, Tree, aliases, joins, leaves
@@ -99,7 +98,7 @@ class Joiner:
         if node.on is not None:
             if self.relaxer.when_unknown(scope, node.on, Where(dead, None, node.visible)) != KNOWN:
                 return None
-            parts.append(f"({sql_of(node.on)})")
+            parts.append(f"({self.relaxer.text(node.on)})")
         for pair in node.pairs:
             if pair.left.alias in dead or any(x.when_unknown(pair.column) != KNOWN for x in (pair.left, pair.right)):
                 return None

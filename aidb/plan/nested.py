@@ -8,10 +8,10 @@ from sqlglot import exp
 
 from aidb.plan.blocks import select
 from aidb.plan.joins import Joiner
-from aidb.plan.nodes import expression_of, sql_of
+from aidb.plan.nodes import expression_of
 from aidb.plan.relax import Relaxer, Where, columns_of
 from aidb.plan.rows import holder
-from aidb.plan.scopes import Inner, Place, Predicate, Scope
+from aidb.plan.scopes import TRUE, Inner, Place, Predicate, Scope
 from aidb.plan.sources import KNOWN, Ask, Fallback, Flags, Target
 
 
@@ -31,15 +31,17 @@ def candidate(joiner: Joiner, scope: Scope, target: Target, ask: Ask) -> str:
     keys = [f"{k} AS __k{n}" for n, k in enumerate(leaf.key_columns(target))]
     what = f"DISTINCT {', '.join(keys)}, {state} AS __u"
     reads: frozenset[str] | None = frozenset({leaf.alias})
+    link_known = False
     if scope.link is not None:
-        what += scope.link.columns(scope, block.dead)
+        linked, link_known = scope.link.columns(scope, block.dead)
+        what += linked
         reads = None
     ordered = bool(ask.order) and scope.top
     if ordered:
         what += _order_values(joiner.relaxer, scope, block.dead, ask)
         reads = None
     sql = select(what, block, [Predicate(wanted, frozenset({leaf.alias}))], reads)
-    placed = scope.place(Inner(sql, scope.link is not None, ordered), ask)
+    placed = scope.place(Inner(sql, scope.link is not None, link_known, ordered), ask)
     if ask.order and not placed.ordered:
         raise Unordered
     return placed.sql
@@ -49,7 +51,7 @@ def _order_values(relaxer: Relaxer, scope: Scope, dead: frozenset[str], ask: Ask
     for node in ask.order:
         if relaxer.when_unknown(scope, node, Where(dead)) != KNOWN:
             raise Unordered
-    return "".join(f", {sql_of(e)} AS __o{n}" for n, e in enumerate(ask.order))
+    return "".join(f", {relaxer.text(e)} AS __o{n}" for n, e in enumerate(ask.order))
 
 
 @dataclass(frozen=True)
@@ -63,25 +65,38 @@ class Link:
     value: exp.Expr
     decides_by_match: bool
 
-    def columns(self, scope: Scope, dead: frozenset[str]) -> str:
+    def columns(self, scope: Scope, dead: frozenset[str]) -> tuple[str, bool]:
         """See `scopes.LinkColumns`."""
         item = expression_of(scope.node.expressions[0])
         flags: Flags = None
         if scope.plain and not item.find(exp.Star, exp.Columns, exp.Unnest, exp.Explode):
             flags = self.relaxer.when_unknown(scope, item, Where(dead))
         if flags is None:
-            return ", NULL AS __y0, TRUE AS __yu"
+            return ", NULL AS __y0, TRUE AS __yu", False
         unknown = " OR ".join(sorted(f.text for f in flags)) or "FALSE"
-        return f", {sql_of(item)} AS __y0, ({unknown}) AS __yu"
+        return f", {self.relaxer.text(item)} AS __y0, ({unknown}) AS __yu", not flags
 
-    def predicate(self, scope: Scope, dead: frozenset[str]) -> Predicate | None:
-        """Return the condition, in the query around, that a candidate ``__s`` may match the value."""
+    def alternatives(self, scope: Scope, dead: frozenset[str], known: bool) -> list[Predicate]:
+        """Return conditions, in the query around, one of which holds where a candidate ``__s`` may match the value.
+
+        They are apart because DuckDB joins by an equality fast, and by ``equal OR unknown`` in a nested loop.
+        known: is y always known?
+        """
         flags = self.relaxer.when_unknown(scope, self.value, Where(dead))
         if flags is None:
-            return None
-        equal = f"({sql_of(self.value)} = __s.__y0)"
-        doubts = [equal if self.decides_by_match else f"({equal} IS NOT FALSE)", "__s.__yu"]
-        return Predicate("(" + " OR ".join([*doubts, *sorted(f.text for f in flags)]) + ")", columns_of(self.value))
+            return [TRUE]
+        value, names = self.relaxer.text(self.value), columns_of(self.value)
+        inside = [] if known else ["__s.__yu"]
+        outside = sorted(f.text for f in flags)
+        if not self.decides_by_match:
+            inside.append("__s.__y0 IS NULL")
+            outside.append(f"{value} IS NULL")
+        found = [Predicate(f"{value} = __s.__y0", names)]
+        if inside:
+            found.append(Predicate(f"({' OR '.join(inside)})"))
+        if outside:
+            found.append(Predicate(f"({' OR '.join(outside)})", names))
+        return found
 
 
 def under(joiner: Joiner, scope: Scope, link: Link | None = None, in_where: bool = False) -> Place:
@@ -95,25 +110,26 @@ def under(joiner: Joiner, scope: Scope, link: Link | None = None, in_where: bool
         kept = "__s.* EXCLUDE (__y0, __yu)" if linked else "__s.*"
         if block is None or not block.items:
             stripped = f"SELECT DISTINCT {kept} FROM ({inner.sql}) __s" if linked else inner.sql
-            return scope.place(Inner(stripped, False, inner.ordered), ask)
+            return scope.place(Inner(stripped, ordered=inner.ordered), ask)
         more = []
         if in_where and scope.where is not None:
             # A row that is certain to pass, or fail, whatever the nested query says, does not need it.
             certain = joiner.relaxer.relax(scope, scope.where, False, Where(block.dead))
             more.append(Predicate(f"({certain.text}) IS NOT TRUE", certain.aliases))
         reads = frozenset(scope.named_inside)
-        if linked and link is not None:
-            match = link.predicate(scope, block.dead)
-            if match is not None:
-                more.append(match)
-                reads |= match.aliases
         ordered = inner.ordered
         if ask.order and scope.top:
             kept += _order_values(joiner.relaxer, scope, block.dead, ask)
             ordered = True
             reads = reads.union(*(columns_of(e) for e in ask.order))
-        sql = select(f"DISTINCT {kept}", block, more, reads, f"LATERAL ({inner.sql}) __s")
-        return scope.place(Inner(sql, False, ordered), ask)
+        matches = [TRUE]
+        if linked and link is not None:
+            matches = link.alternatives(scope, block.dead, inner.link_known)
+        sql = " UNION ".join(
+            select(f"DISTINCT {kept}", block, [*more, match], reads | match.aliases, f"LATERAL ({inner.sql}) __s")
+            for match in matches
+        )
+        return scope.place(Inner(sql, ordered=ordered), ask)
 
     return place
 

@@ -36,8 +36,7 @@ _PLAIN_NAMES = (exp.Sum, exp.Count, exp.Max, exp.Min, exp.Avg, exp.Coalesce, exp
 
 def sql_of(node: exp.Expr) -> str:
     """Return the node as DuckDB SQL."""
-    # Printing a query may rewrite it on the way, an expression without one is only read.
-    return node.sql(DIALECT, copy=node.find(exp.Query) is not None)
+    return node.sql(DIALECT)
 
 
 @lru_cache(maxsize=256)

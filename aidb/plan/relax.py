@@ -110,10 +110,17 @@ class Relaxer:
 
     def __init__(self, aggregates: frozenset[str]) -> None:
         self.aggregates = aggregates
+        self._texts: dict[int, str] = {}
 
     def when_unknown(self, scope: Scope, node: exp.Expr, where: Where) -> Flags:
         """See `when_unknown`."""
         return when_unknown(scope, node, where, self.aggregates)
+
+    def text(self, node: exp.Expr) -> str:
+        """Return an expression, all of whose columns were resolved, as SQL; printed once, however often it is used."""
+        if id(node) not in self._texts:
+            self._texts[id(node)] = sql_of(node)
+        return self._texts[id(node)]
 
     def conjuncts(self, scope: Scope, node: exp.Expr | None, where: Where) -> list[Predicate]:
         """Return a relaxed condition as a list of conjuncts, TRUE left out."""
@@ -145,7 +152,7 @@ class Relaxer:
         flags = self.when_unknown(scope, node, where)
         if flags is None:
             return TRUE if positive else FALSE
-        return guarded(f"({sql_of(node)})", columns_of(node), flags, positive)
+        return guarded(f"({self.text(node)})", columns_of(node), flags, positive)
 
     def _nested(self, scope: Scope, node: exp.Expr, positive: bool, where: Where) -> Predicate | None:
         nested = scope.filters[id(node)]
@@ -154,7 +161,7 @@ class Relaxer:
         flags = self.when_unknown(scope, node.this, where)
         if flags is None:
             return None
-        inside = nested.contains(sql_of(node.this), positive)
+        inside = nested.contains(self.text(node.this), positive)
         if inside is None:
             return None
         relaxed = guarded(inside.text, inside.aliases | columns_of(node.this), flags, positive)

@@ -10,7 +10,7 @@ from sqlglot import exp
 from aidb.plan.blocks import select
 from aidb.plan.joins import Joiner
 from aidb.plan.names import quote
-from aidb.plan.nodes import expression_of, is_star, output_name, sql_of
+from aidb.plan.nodes import expression_of, is_star, output_name
 from aidb.plan.relax import Where, columns_of
 from aidb.plan.scopes import Predicate, Scope
 from aidb.plan.sources import KNOWN, Ask, Flags, Leaf, Target
@@ -95,7 +95,7 @@ class ScopeRows:
                     reads |= set() if unknown is None else {leaf.alias}
                 continue
             unknown = self._flags(item, block.dead)
-            values.append("NULL" if unknown is None else sql_of(expression_of(item)))
+            values.append("NULL" if unknown is None else self.joiner.relaxer.text(expression_of(item)))
             flags.append(unknown)
             reads |= set() if unknown is None else columns_of(item)
         what = [*values, *(f"{_truth(f)} AS __n{n}" for n, f in enumerate(flags))]
@@ -130,7 +130,7 @@ class ScopeRows:
                 return None
             doubt = sorted({f.text for u in unknown for f in u or ()})
             sure = [Predicate(f"NOT ({' OR '.join(doubt)})")] if doubt else []
-            inside = select(", ".join(map(sql_of, outputs)), certain, sure)
+            inside = select(", ".join(map(self.joiner.relaxer.text, outputs)), certain, sure)
             names = frozenset().union(*(p.aliases for p in certain.predicates), *map(columns_of, outputs))
             return Predicate(f"({value} IN ({inside}))", names)
         block = self.joiner.block(self.scope, None, Ask())
@@ -139,7 +139,7 @@ class ScopeRows:
         if any(u is None for u in unknown):
             return Predicate(f"EXISTS ({select('1', block)})", names)
         doubt = sorted({f.text for u in unknown for f in u or ()})
-        text = f"{value} IN ({select(', '.join(map(sql_of, outputs)), block)})"
+        text = f"{value} IN ({select(', '.join(map(self.joiner.relaxer.text, outputs)), block)})"
         if doubt:
             text += f" OR EXISTS ({select('1', block, [Predicate('(' + ' OR '.join(doubt) + ')')])})"
         return Predicate(f"({text})", names)

@@ -19,11 +19,13 @@ from aidb.plan.sources import Ask, Flag, Flags, Leaf, Target, Tree, hidden, leav
 class Inner(NamedTuple):
     """A query over possible rows on its way outwards, one level at a time.
 
-    linked: it ends with the columns ``__y0``, ``__yu`` (see `nested.Link`). ordered: it has the sort values.
+    linked: it ends with the columns ``__y0``, ``__yu`` (see `nested.Link`); link_known: ``__yu`` is FALSE throughout.
+    ordered: it has the sort values.
     """
 
     sql: str
     linked: bool = False
+    link_known: bool = False
     ordered: bool = False
 
 
@@ -66,8 +68,8 @@ class Filter(Protocol):
 class LinkColumns(Protocol):
     """Extra columns that candidates of an IN's query carry out, to be compared with the value on its left."""
 
-    def columns(self, scope: Scope, dead: frozenset[str]) -> str:
-        """Select items, with a leading comma."""
+    def columns(self, scope: Scope, dead: frozenset[str]) -> tuple[str, bool]:
+        """Select items ``__y0`` and ``__yu``, with a leading comma; whether the first is always known."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 
-from aidb.plan.analysis import Analysis, Extended
+from aidb.plan.analysis import Analysis
+from aidb.plan.from_clause import Extended
 from aidb.plan.monotone import Monotony
 from aidb.plan.names import quote
 from aidb.plan.nodes import expression_of, is_star, sql_of
@@ -37,17 +38,17 @@ def early_stop(tree: exp.Expr, bound: Bound, analysis: Analysis) -> EarlyStop | 
     counts = [_number(tree.args.get(k), bound.values) for k in ("limit", "offset")]
     if counts[0] is None or (tree.args.get("offset") is not None and counts[1] is None):
         return None
-    if analysis.everything or any(e.span is None for e in analysis.extended):
+    if analysis.everything or any(e.span is None for e in analysis.items.extended):
         return None
     left_out = frozenset({"limit", "offset", "order"})
     if not Monotony(analysis.touching).holds(tree, {}, ignore=left_out):
         return None
-    sql = _certain_text(bound.sql, analysis.extended)
+    sql = _certain_text(bound.sql, analysis.items.extended)
     rows, visible = counts[0] + (counts[1] or 0), counts[0]
     if not tree.args.get("order"):
         return EarlyStop(rows, visible, sql)
     order = _order(tree)
-    if order is None or analysis.extended:
+    if order is None or analysis.items.extended:
         return None
     values, sort = order
     certain = tree.copy()

@@ -29,6 +29,7 @@ class Summary:
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
 
     @property
     def fallback_share(self) -> float:
@@ -41,6 +42,8 @@ def run(queries: int, seed: int, *, verbose: bool = False) -> Summary:
     rng = Random(seed)
     con = duckdb.connect(config={"threads": 1})
     while summary.counts["checked"] < queries:
+        if not is_alive(con):
+            con = duckdb.connect(config={"threads": 1})
         world = World(street(rng), con)
         for _ in range(PER_WORLD):
             state = rng.randrange(1 << 30)
@@ -54,9 +57,18 @@ def run(queries: int, seed: int, *, verbose: bool = False) -> Summary:
                 summary.differences.append(problem)
                 if verbose:
                     print(problem, flush=True)
-            if summary.counts["checked"] >= queries:
+            if summary.counts["checked"] >= queries or not is_alive(con):
                 break
     return summary
+
+
+def is_alive(con: duckdb.DuckDBPyConnection) -> bool:
+    """An internal error of DuckDB ends the whole database instance."""
+    try:
+        con.execute("SELECT 1").fetchall()
+    except duckdb.Error:
+        return False
+    return True
 
 
 def check(world: World, statement: Statement, rng: Random, summary: Summary) -> str | None:
@@ -67,7 +79,7 @@ def check(world: World, statement: Statement, rng: Random, summary: Summary) -> 
         want = world.eager(sql, values)
         full = world.eager(statement.full, _mentioned(statement)) if statement.full else []
     except duckdb.Error as error:
-        counts["invalid"] += 1
+        counts["broke DuckDB" if isinstance(error, duckdb.FatalException | duckdb.InternalException) else "invalid"] += 1
         summary.reasons[f"invalid: {str(error).splitlines()[0][:70]}"] += 1
         return None
     world.reset()
@@ -91,6 +103,7 @@ def check(world: World, statement: Statement, rng: Random, summary: Summary) -> 
     if plan.fallback is not None:
         counts["fallback"] += 1
         summary.reasons[f"fallback: {plan.fallback.splitlines()[0][:90]}"] += 1
+        summary.fallbacks.append(f"{plan.fallback.splitlines()[0]}\n    {sql}")
     if way == "cold":
         counts["calls"] += sum(world.calls.values())
         used = dict(world.calls)
@@ -134,6 +147,8 @@ def main() -> int:
     print(dict(summary.counts))
     for reason, count in summary.reasons.most_common(25):
         print(f"{count:6d}  {reason}")
+    for text in summary.fallbacks:
+        print(text)
     print(f"{len(summary.differences)} differences, {summary.fallback_share:.2%} fallbacks")
     return min(99, len(summary.differences))
 

@@ -1,0 +1,352 @@
+"""The FROM clause: from tables, derived tables, CTEs, views and joins to a tree of items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Protocol
+
+from sqlglot import exp
+
+from aidb.catalog.relations import Extension, Relation, Relations
+from aidb.plan.joins import Joiner
+from aidb.plan.names import quote
+from aidb.plan.nested import under
+from aidb.plan.nodes import (
+    has_volatile,
+    is_bare,
+    is_star,
+    name_span,
+    output_name,
+    sql_of,
+    table_name,
+    unwrapped,
+    view_query,
+)
+from aidb.plan.possible import possible
+from aidb.plan.rows import ScopeRows, SetRows
+from aidb.plan.scopes import Cte, Outer, Place, Scope, at_top
+from aidb.plan.sources import KNOWN, Fallback, Flag, Flags, Join, Leaf, Pair, Target, Tree, hidden, leaves
+from aidb.plan.touching import Touching
+
+QueryRows = ScopeRows | SetRows
+
+_KINDS = {"LEFT": "left", "RIGHT": "right", "FULL": "full", "SEMI": "semi", "ANTI": "anti"}
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A reference whose virtual columns are read; where its name stands in the text (None: not in this text)."""
+
+    relation: Relation
+    extensions: tuple[Extension, ...]
+    span: tuple[int, int] | None
+    aliased: bool
+
+
+class QueryReader(Protocol):
+    """Reads the queries that stand inside a FROM clause: `aidb.plan.analysis.Analysis`."""
+
+    relations: Relations
+    touching: Touching
+    joiner: Joiner
+    seen: set[str]
+
+    def query(
+        self,
+        node: exp.Expr,
+        env: Mapping[str, Cte],
+        outer: Outer | None,
+        place: Place,
+        *,
+        prune: bool = False,
+        demanded: bool = True,
+    ) -> QueryRows | None:
+        """Read a query."""
+
+    def stand_alone(self, rows: QueryRows | None) -> None:
+        """Let a query that was to be pruned from outside stand alone after all."""
+
+    def read_all(self, node: exp.Expr) -> None:
+        """Note that all rows of every relation below a node are needed."""
+
+    def read_ctes(self, node: exp.Expr, env: Mapping[str, Cte]) -> None:
+        """Note that all rows of the CTEs that a node names are needed."""
+
+
+class FromClause:
+    """Reads FROM clauses. extended: the references whose virtual columns are read."""
+
+    def __init__(self, reader: QueryReader) -> None:
+        self.reader = reader
+        self.extended: list[Extended] = []
+        self._numbers = count()
+
+    def tree(self, scope: Scope, first: exp.Expr, joined: Sequence[exp.Join]) -> Tree:
+        """Read a whole FROM clause."""
+        return self._joined(scope, self._item(scope, first, None), joined)
+
+    def _joined(self, scope: Scope, first: Tree, joined: Sequence[exp.Join]) -> Tree:
+        """Build a join tree; JOIN binds tighter than a comma."""
+        groups: list[Tree] = []
+        current = first
+        for node in joined:
+            if not any(node.args.get(k) for k in ("kind", "side", "method", "on", "using")):
+                groups.append(current)
+                current = self._item(scope, node.this, _crossed(groups))
+                continue
+            right = self._item(scope, node.this, _crossed([*groups, current]))
+            current = self._join(scope, node, current, right)
+        return _crossed([*groups, current])
+
+    def _join(self, scope: Scope, node: exp.Join, left: Tree, right: Tree) -> Join:
+        kind, side, method = ((node.args.get(k) or "").upper() for k in ("kind", "side", "method"))
+        how = _KINDS.get(kind) or _KINDS.get(side) or "inner"
+        if method == "ASOF":
+            how = {"inner": "asof", "left": "asofleft"}.get(how, "")
+        if method == "POSITIONAL" or not how:
+            raise Fallback("positional and outer ASOF joins depend on all rows")
+        names = [c.name.lower() for c in node.args.get("using") or ()]
+        if method == "NATURAL":
+            names = _common(left, right)
+        pairs = []
+        for n, name in enumerate(names):
+            operator = ">=" if how.startswith("asof") and n == len(names) - 1 else "="
+            holders = _first(left, name), _first(right, name)
+            if holders[0] is not None and holders[1] is not None:
+                pairs.append(Pair(holders[0], holders[1], name, operator))
+            scope.using.add(name)
+        scope.merged |= bool(names) and how in ("right", "full")
+        return Join(how, left, right, node.args.get("on"), pairs)
+
+    def _item(self, scope: Scope, node: exp.Expr, left: Tree | None, *, own_joins: bool = True) -> Tree:
+        """Read one FROM item; ``left``: the items before it, which a lateral one can read."""
+        given = node.args.get("alias")
+        renamed = tuple(c.name for c in given.columns) if isinstance(given, exp.TableAlias) else ()
+        alias = node.alias_or_name.lower() or f"__d{next(self._numbers)}"
+        if own_joins and node.args.get("joins") and isinstance(node, exp.Table | exp.Subquery):
+            return self._joined(scope, self._item(scope, node, left, own_joins=False), node.args["joins"])
+        if node.args.get("pivots"):
+            self.pivoted(node.this if isinstance(node, exp.Subquery) else node, scope.env)
+            return self._opaque(alias)
+        if node.args.get("sample") or isinstance(node, exp.TableSample):
+            self.reader.read_ctes(node, scope.env)
+            return self._opaque(alias, node)
+        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
+            return self._table(scope, node, alias, renamed)
+        if isinstance(node, exp.Subquery) and not node.alias and isinstance(node.this, exp.Table | exp.Subquery):
+            return self._item(scope, node.this, left)  # parentheses around a join
+        if isinstance(node, exp.Subquery | exp.Lateral):
+            query = unwrapped(node.this)
+            if isinstance(query, exp.Query):
+                return self._derived(scope, query, alias, renamed, scope.env, left)
+            if isinstance(query, exp.Pivot):
+                self.pivoted(query.this, scope.env)
+                return self._opaque(alias)
+        if not node.find(exp.Column, exp.Query) and not has_volatile(node):
+            text = sql_of(node) if node.args.get("alias") else f"{sql_of(node)} AS {quote(alias)}"
+            columns = {c.lower(): KNOWN for c in renamed} if renamed else None
+            return Leaf(alias, columns, text, shown=tuple(c.lower() for c in renamed))
+        self.reader.read_ctes(node, scope.env)
+        return self._opaque(alias, node)
+
+    def _table(self, scope: Scope, node: exp.Table, alias: str, renamed: tuple[str, ...]) -> Leaf:
+        name = node.name.lower()
+        if is_bare(node) and name in scope.env:
+            cte = scope.env[name]
+            if cte.node is None:
+                return self._opaque(alias)  # the recursive reference itself
+            return self._derived(scope, cte.node.copy(), alias, renamed or cte.columns, cte.env, None, cte)
+        relation = self.reader.relations.get(table_name(node)) if table_name(node) else None
+        if relation is not None:
+            return self._relation(scope, relation, alias, renamed, node)
+        if table_name(node) in self.reader.relations.views:
+            query, columns = view_query(self.reader.relations.views[name])
+            query = query.copy()
+            for identifier in query.find_all(exp.Identifier):
+                identifier.meta.clear()  # positions in the view's text mean nothing in the statement's
+            return self._derived(scope, query, alias, renamed or tuple(columns), {}, None, Cte(query, {}))
+        stored = node.copy()
+        stored.set("alias", None)
+        return Leaf(
+            alias,
+            None,
+            f"{sql_of(stored)} AS {quote(alias)}" + (f"({', '.join(map(quote, renamed))})" if renamed else ""),
+        )
+
+    def _relation(
+        self, scope: Scope, relation: Relation, alias: str, renamed: tuple[str, ...], node: exp.Table
+    ) -> Leaf:
+        """Return a reference to a relation of the catalog, with a target for each unknown part that is read."""
+        self.reader.seen.add(relation.name.lower())
+        all_read = bool(renamed) or (scope.demanded and _star_covers(scope.node, alias))
+        extensions = self.reader.touching.used(relation, alias, all_read)
+        if extensions:
+            self.extended.append(Extended(relation, extensions, name_span(node), bool(node.alias)))
+        rows = possible(relation, extensions, self.reader.relations)
+        spelled = [*renamed, *rows.columns[len(renamed) :]]
+        columns: dict[str, Flags] = {}
+        for shown, column in zip(spelled, rows.columns, strict=True):
+            condition = rows.unknown.get(column.lower(), "")
+            flags = None if condition is None else KNOWN
+            if condition:
+                flags = frozenset({Flag(alias, condition.format(quote(alias)))})
+            columns[shown.lower()] = flags
+        text = f"({rows.sql}) AS {quote(alias)}" + (f"({', '.join(map(quote, renamed))})" if renamed else "")
+        leaf = Leaf(
+            alias,
+            columns,
+            text,
+            shown=tuple(c.lower() for c in spelled[: len(relation.columns)]),
+            row_state=relation.fill is not None,
+            virtual=bool(rows.sources),
+        )
+        leaf.own += [Target(next(self._numbers), leaf, source) for source in rows.sources]
+        return leaf
+
+    def _derived(
+        self,
+        scope: Scope,
+        query: exp.Expr,
+        alias: str,
+        renamed: tuple[str, ...],
+        env: Mapping[str, Cte],
+        left: Tree | None,
+        cte: Cte | None = None,
+    ) -> Leaf:
+        """Return a derived table, CTE or view as a FROM item."""
+        correlated = self.reader.touching.correlated(query, env)
+        if not self.reader.touching.touches(query, env):
+            return self._known_query(query, alias, renamed, env, correlated)
+        if correlated and cte is None:
+            self._lateral(scope, query, env, left)
+            return self._opaque(alias)
+        if cte is not None and (cte.recursive or correlated):
+            self.reader.query(query, env, None, at_top)
+            return self._opaque(alias)
+        demanded = bool(renamed) or (scope.demanded and _star_covers(scope.node, alias))
+        place = at_top if cte is not None else scope.place
+        rows = self.reader.query(query, env, None, place, prune=True, demanded=demanded)
+        outputs = rows.outputs() if rows is not None else None
+        if rows is None or outputs is None:
+            self.reader.stand_alone(rows)
+            return self._opaque(alias)
+        names: list[str] = []
+        columns: dict[str, Flags] = {}
+        for n, output in enumerate(outputs):
+            name = renamed[n] if n < len(renamed) else output.name or f"__c{n}"
+            flags = KNOWN if output.known == "always" else None
+            if output.known == "sometimes":
+                flags = frozenset({Flag(alias, f"{quote(alias)}.__n{n}")})
+            copy = 0
+            while name.lower() in columns:  # DuckDB numbers columns of one name in this way
+                copy += 1
+                name, flags = f"{name.rpartition('_')[0] if copy > 1 else name}_{copy}", None
+            columns[name.lower()] = flags
+            names.append(name)
+        return Leaf(alias, columns, rows=rows, names=tuple(names), shown=tuple(n.lower() for n in names), virtual=True)
+
+    def _known_query(
+        self, query: exp.Expr, alias: str, renamed: tuple[str, ...], env: Mapping[str, Cte], correlated: bool
+    ) -> Leaf:
+        """Return a derived table that no model can change, as its own text."""
+        text = self._standing_text(query, env)
+        if correlated or text is None:
+            return self._opaque(alias)
+        names = renamed or _column_names(query)
+        columns = None if names is None else {n.lower(): KNOWN for n in names}
+        return Leaf(
+            alias,
+            columns,
+            f"({text}) AS {quote(alias)}" + (f"({', '.join(map(quote, renamed))})" if renamed else ""),
+            shown=tuple(n.lower() for n in names or ()),
+        )
+
+    def _standing_text(self, query: exp.Expr, env: Mapping[str, Cte]) -> str | None:
+        """Return the text of a known query with the CTEs that it sees; None if it isn't the same each time."""
+        if has_volatile(query):
+            return None
+        if not self.reader.touching.uses_cte(query, env):
+            return sql_of(query)
+        parts = []
+        for name, cte in env.items():
+            if cte.node is None or self.reader.touching.touches(cte.node, cte.env):
+                continue
+            if has_volatile(cte.node):
+                return None
+            columns = f"({', '.join(map(quote, cte.columns))})" if cte.columns else ""
+            parts.append(f"{quote(name)}{columns} AS ({sql_of(cte.node)})")
+        return f"WITH RECURSIVE {', '.join(parts)} SELECT * FROM ({sql_of(query)})" if parts else None
+
+    def _lateral(self, scope: Scope, query: exp.Expr, env: Mapping[str, Cte], left: Tree | None) -> None:
+        """Read a derived table that uses the items before it, once the whole FROM clause is known."""
+        unseen = hidden(left)
+        visible = tuple(x for x in leaves(left) if x not in unseen)
+        outer = Outer(scope, visible)
+        scope.laterals.append(lambda: _void(self.reader.query(query, env, outer, under(self.reader.joiner, scope))))
+
+    def _opaque(self, alias: str, node: exp.Expr | None = None) -> Leaf:
+        if node is not None:
+            self.reader.read_all(node)
+        return Leaf(alias, None, virtual=True, opaque=True)
+
+    def pivoted(self, source: exp.Expr, env: Mapping[str, Cte]) -> None:
+        """Read what PIVOT or UNPIVOT turns round: a nested query is pruned inside, of a table all rows are needed."""
+        query = unwrapped(source)
+        if isinstance(query, exp.Query) and not isinstance(query, exp.Subquery) and not source.args.get("joins"):
+            self.reader.query(query, env, None, at_top)
+        else:
+            self.reader.read_all(source)
+            self.reader.read_ctes(source, env)
+
+
+def _void(_: object) -> None:
+    """Forget a result."""
+
+
+def _crossed(trees: Sequence[Tree]) -> Tree:
+    """Return the cross product of comma-separated items."""
+    current = trees[0]
+    for tree in trees[1:]:
+        current = Join("inner", current, tree)
+    return current
+
+
+def _common(left: Tree, right: Tree) -> list[str]:
+    """Return the columns that a NATURAL join compares."""
+    sides = [[x for x in leaves(t) if x not in hidden(t)] for t in (left, right)]
+    if any(x.columns is None for side in sides for x in side):
+        raise Fallback("a natural join over columns that aren't known")
+    return [c for c in dict.fromkeys(c for x in sides[0] for c in x.shown) if any(c in x.shown for x in sides[1])]
+
+
+def _first(tree: Tree, column: str) -> Leaf | None:
+    """Return the first item with a column, if all columns of all items are known."""
+    items = [x for x in leaves(tree) if x not in hidden(tree)]
+    if any(x.columns is None for x in items):
+        return None
+    return next((x for x in items if column in (x.columns or ())), None)
+
+
+def _star_covers(select: exp.Expr, alias: str) -> bool:
+    """Does a select list read all columns of an item?"""
+    for item in select.expressions:
+        if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+            if item.table.lower() == alias:
+                return True
+        elif is_star(item) or any(not isinstance(s.parent, exp.Count) for s in item.find_all(exp.Star)):
+            return True
+    return False
+
+
+def _column_names(query: exp.Expr) -> tuple[str, ...] | None:
+    """Return the names of a query's columns, if all are certain."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.left if isinstance(query, exp.SetOperation) else query.this
+    if not isinstance(query, exp.Select):
+        return None
+    names = [output_name(e) for e in query.expressions]
+    if any(n is None for n in names) or len({n.lower() for n in names if n}) < len(names):
+        return None
+    return tuple(n for n in names if n is not None)
