@@ -54,6 +54,10 @@ SHOWN = {
 }
 
 
+_DESCRIBES = re.compile(r"\s*(DESCRIBE|DESC|SHOW)\b", re.IGNORECASE)
+"""What asks for a table's columns needs none of its rows."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a statement gave: DuckDB's answer, a sentence for definitions, and the report."""
@@ -171,8 +175,10 @@ class Engine:
         notes = self._check_guarantee(statement)
         with self._running() as control, self._bound(statement.core) as bound:
             plan = self._plan(bound, parameters)
-            if plan is None:
+            if plan is None or _DESCRIBES.match(statement.core):
                 return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
+            # A typo must not cost what the right query would.
+            self.database.check(bound.final, parameters)
             before = self._cached(plan)
             final, given = self._materialise(plan, bound, parameters, control)
             try:

@@ -125,6 +125,17 @@ class Database:
                 return Answer(rows=counted[0][0] if counted else -1)
             return Answer(columns, len(kept), kept, self)
 
+    def check(self, sql: str, parameters: Parameters = None) -> None:
+        """Raise what DuckDB's binder says against a SELECT, without running it."""
+        with self.lock, translated():
+            statements = duckdb.extract_statements(sql)
+            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+                return
+            if parameters:
+                self.user.sql(f"EXPLAIN {sql}", params=parameters).fetchall()
+            else:
+                self.user.sql(sql)
+
     def in_transaction(self) -> bool:
         """Has the user begun a transaction that is still open?"""
         with self.lock, translated():
