@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from aidb import errors
 from aidb.exec.control import Progress
@@ -201,6 +201,13 @@ class Cursor:
         for name, values in with_handles(table, self.connection.engine.connectors.get):
             frame[name] = pd.Series(values, dtype=object, index=frame.index)
         return frame
+
+    def texts(self, form: Literal["sql", "json"] = "sql") -> Iterator[tuple[str | None, ...]]:
+        """All rows as text, each value as a cast to VARCHAR gives it, or as JSON; None is NULL."""
+        self._open()
+        if self._outcome is None or not self._outcome.answer.has_rows:
+            raise errors.ProgrammingError("there is no result: execute a query first")
+        return self._outcome.answer.texts(form)
 
     def _iterate(self) -> Iterator[tuple[Any, ...]]:
         assert self._outcome is not None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from aidb.storage.database import Database
 
 CHUNK = 65_536
+_AS_TEXT = {"sql": "COLUMNS(*)::VARCHAR", "json": "to_json(COLUMNS(*))::VARCHAR"}
 
 
 class Answer:
@@ -49,9 +51,24 @@ class Answer:
         """All rows as Python sees them: an int for HUGEINT, a timedelta for INTERVAL, a dict for MAP."""
         if self._relation is None:
             yield from zip(*(c.to_pylist() for c in self.table.columns), strict=True)
-            return
+        else:
+            yield from self._fetched(self._relation, "*")
+
+    def texts(self, form: Literal["sql", "json"] = "sql") -> Iterator[tuple[str | None, ...]]:
+        """All rows as text: as a cast to VARCHAR gives it, which a cast reads back, or as JSON. None is NULL.
+
+        JSON has no word for NaN and the infinities: they are ``NaN``, ``Infinity`` and ``-Infinity`` here too.
+        """
+        if self._relation is None:
+            write = str if form == "sql" else partial(json.dumps, ensure_ascii=False)
+            for row in self.tuples():
+                yield tuple(None if value is None else write(value) for value in row)
+        else:
+            yield from self._fetched(self._relation, _AS_TEXT[form])
+
+    def _fetched(self, relation: duckdb.DuckDBPyRelation, columns: str) -> Iterator[tuple[Any, ...]]:
         for start in range(0, self.rows, CHUNK):
             with self._lock:
-                part = self._relation if self.rows <= CHUNK else self._relation.limit(CHUNK, start)
-                chunk = part.fetchall()
+                part = relation if self.rows <= CHUNK else relation.limit(CHUNK, start)
+                chunk = (part if columns == "*" else part.project(columns)).fetchall()
             yield from chunk
