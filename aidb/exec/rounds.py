@@ -17,7 +17,7 @@ from aidb.plan.calls import CallPlan
 PILOT = 32
 """Items of each wanted fill that run before fills are ranked."""
 
-NO_GAIN = 0.98
+NO_GAIN = 0.95
 """From this share of survivors on nothing is gained by running a fill before others."""
 
 FIRST_BATCH = 16
@@ -125,18 +125,14 @@ class _Rounds:
         """Run small batches, deepest fill first, until LIMIT is met; returns whether it was."""
         batch = FIRST_BATCH
         while not self.plan.is_enough(self.engine.query):
-            wanted = self._next(batch)
+            wanted = self.plan.first_wanted(self.engine.query, batch)
             if not wanted or self.plan.limit is None:
                 return False
             fill = max(wanted, key=lambda f: (self.plan.depth(f), f.id))
             self._materialise([(fill, wanted[fill].slice(0, batch))])
-            batch = min(2 * batch, max(FIRST_BATCH, self.engine.batch_size(fill)) * 64)
+            # A growing batch keeps the number of rounds small, a slowly growing one what runs in vain.
+            batch = max(min(FIRST_BATCH, self.engine.batch_size(fill)), self.done[fill].num_rows // 4)
         return True
-
-    def _next(self, batch: int) -> dict[Fill, pa.Table]:
-        if self.plan.ordered:
-            return self.plan.first_wanted(self.engine.query, batch)
-        return self.plan.wanted(self.engine.query)
 
 
 def _spread(keys: pa.Table, count: int, part: int, parts: int) -> pa.Table:

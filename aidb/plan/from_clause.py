@@ -16,7 +16,6 @@ from aidb.plan.nested import under
 from aidb.plan.nodes import (
     has_volatile,
     is_bare,
-    is_star,
     name_span,
     output_name,
     sql_of,
@@ -180,8 +179,8 @@ class FromClause:
     ) -> Leaf:
         """Return a reference to a relation of the catalog, with a target for each unknown part that is read."""
         self.reader.seen.add(relation.name.lower())
-        all_read = bool(renamed) or (scope.demanded and _star_covers(scope.node, alias))
-        extensions = self.reader.touching.used(relation, alias, all_read)
+        unread = frozenset() if renamed else _left_out(scope.node, alias) if scope.demanded else None
+        extensions = self.reader.touching.used(relation, alias, unread)
         if extensions:
             self.extended.append(Extended(relation, extensions, name_span(node), bool(node.alias)))
         rows = possible(relation, extensions, self.reader.relations)
@@ -225,7 +224,7 @@ class FromClause:
         if cte is not None and (cte.recursive or correlated):
             self.reader.query(query, env, None, at_top)
             return self._opaque(alias)
-        demanded = bool(renamed) or (scope.demanded and _star_covers(scope.node, alias))
+        demanded = bool(renamed) or (scope.demanded and _left_out(scope.node, alias) is not None)
         place = at_top if cte is not None else scope.place
         rows = self.reader.query(query, env, None, place, prune=True, demanded=demanded)
         outputs = rows.outputs() if rows is not None else None
@@ -329,15 +328,15 @@ def _first(tree: Tree, column: str) -> Leaf | None:
     return next((x for x in items if column in (x.columns or ())), None)
 
 
-def _star_covers(select: exp.Expr, alias: str) -> bool:
-    """Does a select list read all columns of an item?"""
+def _left_out(select: exp.Expr, alias: str) -> frozenset[str] | None:
+    """Return the columns of an item that no star in a select list reads; None if no star reads any."""
+    found: list[frozenset[str]] = []
     for item in select.expressions:
-        if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
-            if item.table.lower() == alias:
-                return True
-        elif is_star(item) or any(not isinstance(s.parent, exp.Count) for s in item.find_all(exp.Star)):
-            return True
-    return False
+        if isinstance(item, exp.Column) and isinstance(item.this, exp.Star) and item.table.lower() != alias:
+            continue
+        stars = [s for s in item.find_all(exp.Star) if not isinstance(s.parent, exp.Count)]
+        found += [frozenset(e.name.lower() for e in s.args.get("except_") or ()) for s in stars]
+    return frozenset.intersection(*found) if found else None
 
 
 def _column_names(query: exp.Expr) -> tuple[str, ...] | None:

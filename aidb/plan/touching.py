@@ -64,13 +64,14 @@ class Touching:
             return True
         return any(c.lower() in self._named for c in extension.columns)
 
-    def used(self, relation: Relation, alias: str, all_read: bool) -> tuple[Extension, ...]:
-        """Return the virtual columns that a reference may read; ``all_read``: a star or a rename reads them all."""
-        shown = {c.lower() for c in relation.columns}
+    def used(self, relation: Relation, alias: str, unread: frozenset[str] | None) -> tuple[Extension, ...]:
+        """Return the virtual columns that a reference may read, by name or by position.
+
+        unread: columns that are not read by position; None if none is.
+        """
+        shown = frozenset() if unread is None else frozenset(c.lower() for c in relation.columns) - unread
         return tuple(
-            e
-            for e in relation.extensions
-            if self.mentions(e, alias) or (all_read and any(c.lower() in shown for c in e.columns))
+            e for e in relation.extensions if self.mentions(e, alias) or any(c.lower() in shown for c in e.columns)
         )
 
     def relation(self, node: exp.Expr) -> Relation | None:

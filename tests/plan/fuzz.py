@@ -79,7 +79,9 @@ def check(world: World, statement: Statement, rng: Random, summary: Summary) -> 
         want = world.eager(sql, values)
         full = world.eager(statement.full, _mentioned(statement)) if statement.full else []
     except duckdb.Error as error:
-        counts["broke DuckDB" if isinstance(error, duckdb.FatalException | duckdb.InternalException) else "invalid"] += 1
+        counts[
+            "broke DuckDB" if isinstance(error, duckdb.FatalException | duckdb.InternalException) else "invalid"
+        ] += 1
         summary.reasons[f"invalid: {str(error).splitlines()[0][:70]}"] += 1
         return None
     world.reset()

@@ -101,57 +101,147 @@ def loop(plan: object, world: World, rng: Random, backwards: bool) -> bool:
 
 MUTANTS: dict[str, Mutant] = {
     # Joins
-    "left-null-side-alive": Mutant("joins", "return self._both(scope, node, left, right, target, ask, aliases(node.right))\n            kept", "return self._both(scope, node, left, right, target, ask)\n            kept"),
-    "left-match-possible": Mutant("joins", "if not isinstance(right, Leaf) or right.virtual or right.opaque", "if not isinstance(right, Leaf) or right.opaque"),
-    "left-as-inner": Mutant("joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "left"):'),
-    "right-as-inner": Mutant("joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "right"):'),
-    "anti-as-inner": Mutant("joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "anti"):'),
-    "full-other-side-alive": Mutant("joins", "side.dead | aliases(node))", "side.dead | aliases(node.right if on_left else node.left))"),
-    "full-as-left": Mutant("joins", "            return Block(side.items, side.predicates, side.dead | aliases(node))", "            return self._both(scope, node, left, right, target, ask, aliases(node))"),
+    "left-null-side-alive": Mutant(
+        "joins",
+        "return self._both(scope, node, left, right, target, ask, aliases(node.right))\n            kept",
+        "return self._both(scope, node, left, right, target, ask)\n            kept",
+    ),
+    "left-match-possible": Mutant(
+        "joins",
+        "if not isinstance(right, Leaf) or right.virtual or right.opaque",
+        "if not isinstance(right, Leaf) or right.opaque",
+    ),
+    "left-as-inner": Mutant(
+        "joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "left"):'
+    ),
+    "right-as-inner": Mutant(
+        "joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "right"):'
+    ),
+    "anti-as-inner": Mutant(
+        "joins", 'if node.kind in ("inner", "semi"):', 'if node.kind in ("inner", "semi", "anti"):'
+    ),
+    "full-other-side-alive": Mutant(
+        "joins", "side.dead | aliases(node))", "side.dead | aliases(node.right if on_left else node.left))"
+    ),
+    "full-as-left": Mutant(
+        "joins",
+        "            return Block(side.items, side.predicates, side.dead | aliases(node))",
+        "            return self._both(scope, node, left, right, target, ask, aliases(node))",
+    ),
     "asof-right-alive": Mutant("joins", "aliases(node.right) if on_right else frozenset())", "frozenset())"),
-    "reject-through-or": Mutant("joins", "if isinstance(node, exp.And):\n            todo", "if isinstance(node, exp.And | exp.Or):\n            todo"),
+    "reject-through-or": Mutant(
+        "joins",
+        "if isinstance(node, exp.And):\n            todo",
+        "if isinstance(node, exp.And | exp.Or):\n            todo",
+    ),
     "reject-by-all": Mutant("joins", "if any(isinstance(o, exp.All) for o in operands):", "if False:"),
     "reject-is-null": Mutant("joins", "elif isinstance(node, exp.Not):", "elif isinstance(node, exp.Not | exp.Is):"),
-    "comma-binds-tight": Mutant("from_clause", "groups.append(current)\n                current = self._item(scope, node.this, _crossed(groups))\n                continue", "pass"),
+    "comma-binds-tight": Mutant(
+        "from_clause",
+        "groups.append(current)\n                current = self._item(scope, node.this, _crossed(groups))\n                continue",
+        "pass",
+    ),
     "semi-visible": Mutant("scopes", "return tuple(x for x in self.leaves if x not in unseen)", "return self.leaves"),
-    "on-sees-everything": Mutant("sources", "self.visible = tuple(x for x in self.leaves if x not in unseen)", "self.visible = None"),
+    "on-sees-everything": Mutant(
+        "sources", "self.visible = tuple(x for x in self.leaves if x not in unseen)", "self.visible = None"
+    ),
     # Names
     "using-full-merged": Mutant("from_clause", 'scope.merged |= bool(names) and how in ("right", "full")', "pass"),
-    "ambiguous-first": Mutant("scopes", "if len(hits) > 1 or (beyond and not hits):\n            return NOWHERE", "if beyond and not hits:\n            return NOWHERE"),
-    "alias-before-column": Mutant("scopes", "if name in self.select_aliases and (aliases_first or not hits):", "if name in self.select_aliases and aliases_first:"),
+    "ambiguous-first": Mutant(
+        "scopes",
+        "if len(hits) > 1 or (beyond and not hits):\n            return NOWHERE",
+        "if beyond and not hits:\n            return NOWHERE",
+    ),
+    "alias-before-column": Mutant(
+        "scopes",
+        "if name in self.select_aliases and (aliases_first or not hits):",
+        "if name in self.select_aliases and aliases_first:",
+    ),
     "inner-alias-not-checked": Mutant("scopes", "or any(x.alias == leaf.alias for x in self.leaves)", ""),
-    "made-up-names": Mutant("nodes", "if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star) and not item.args.get(\"db\"):\n        return item.name\n    return None", "return item.alias_or_name or None"),
+    "made-up-names": Mutant(
+        "nodes",
+        'if isinstance(item, exp.Column) and not isinstance(item.this, exp.Star) and not item.args.get("db"):\n        return item.name\n    return None',
+        "return item.alias_or_name or None",
+    ),
     # Relaxing
-    "polarity": Mutant("relax", "inner = self.relax(scope, node.this, not positive, where)", "inner = self.relax(scope, node.this, positive, where)"),
+    "polarity": Mutant(
+        "relax",
+        "inner = self.relax(scope, node.this, not positive, where)",
+        "inner = self.relax(scope, node.this, positive, where)",
+    ),
     "flags-forgotten": Mutant("relax", 'text = f"({core} OR {doubt})" if positive', 'text = f"({core})" if positive'),
     "volatile-known": Mutant("relax", " or is_volatile(current):", ":"),
     "lambda-known": Mutant("relax", "    exp.Lambda,\n    exp.Comprehension,\n", ""),
     "nested-volatile-known": Mutant("touching", "            and not has_volatile(query)\n", ""),
-    "derived-volatile-known": Mutant("from_clause", "if has_volatile(query):\n            return None", "if False:\n            return None"),
+    "derived-volatile-known": Mutant(
+        "from_clause", "if has_volatile(query):\n            return None", "if False:\n            return None"
+    ),
     # Blocks
-    "aggregate-not-seen": Mutant("analysis", 'scope.plain = open_ended and not (scope.grouped or scope.aggregated or', "scope.plain = open_ended and not (scope.grouped or"),
-    "one-row-not-seen": Mutant("rows", "if scope.always_one_row:\n            return None", "if False:\n            return None"),
+    "aggregate-not-seen": Mutant(
+        "analysis",
+        "scope.plain = open_ended and not (scope.grouped or scope.aggregated or",
+        "scope.plain = open_ended and not (scope.grouped or",
+    ),
+    "one-row-not-seen": Mutant(
+        "rows", "if scope.always_one_row:\n            return None", "if False:\n            return None"
+    ),
     "window-pushed": Mutant("analysis", "or scope.windowed or", "or"),
-    "limit-pushed": Mutant("analysis", 'stops = ("qualify", "limit", "offset", "sample", "windows")', 'stops = ("qualify", "offset", "sample", "windows")'),
-    "offset-pushed": Mutant("analysis", 'stops = ("qualify", "limit", "offset", "sample", "windows")', 'stops = ("qualify", "limit", "sample", "windows")'),
-    "qualify-pushed": Mutant("analysis", 'stops = ("qualify", "limit", "offset", "sample", "windows")', 'stops = ("limit", "offset", "sample", "windows")'),
+    "limit-pushed": Mutant(
+        "analysis",
+        'stops = ("qualify", "limit", "offset", "sample", "windows")',
+        'stops = ("qualify", "offset", "sample", "windows")',
+    ),
+    "offset-pushed": Mutant(
+        "analysis",
+        'stops = ("qualify", "limit", "offset", "sample", "windows")',
+        'stops = ("qualify", "limit", "sample", "windows")',
+    ),
+    "qualify-pushed": Mutant(
+        "analysis",
+        'stops = ("qualify", "limit", "offset", "sample", "windows")',
+        'stops = ("limit", "offset", "sample", "windows")',
+    ),
     "distinct-on-pushed": Mutant("analysis", 'or (distinct and distinct.args.get("on"))', ""),
-    "grouping-sets-pruned": Mutant("analysis", "open_ended and scope.grouped and not scope.grouping_sets", "open_ended and scope.grouped"),
+    "grouping-sets-pruned": Mutant(
+        "analysis", "open_ended and scope.grouped and not scope.grouping_sets", "open_ended and scope.grouped"
+    ),
     "having-plain": Mutant("analysis", 'or scope.aggregated or node.args.get("having"))', ")"),
-    "set-limit-pruned": Mutant("analysis", 'prune = prune and not by_name and not any(node.args.get(k) for k in ("limit", "offset"))', "prune = prune and not by_name"),
-    "set-by-name": Mutant("analysis", "if left is None or right is None or by_name:", "if left is None or right is None:"),
-    "parenthesised-limit": Mutant("analysis", 'whole = not any(node.args.get(k) for k in ("limit", "offset"))', "whole = True"),
+    "set-limit-pruned": Mutant(
+        "analysis",
+        'prune = prune and not by_name and not any(node.args.get(k) for k in ("limit", "offset"))',
+        "prune = prune and not by_name",
+    ),
+    "set-by-name": Mutant(
+        "analysis", "if left is None or right is None or by_name:", "if left is None or right is None:"
+    ),
+    "parenthesised-limit": Mutant(
+        "analysis", 'whole = not any(node.args.get(k) for k in ("limit", "offset"))', "whole = True"
+    ),
     "dead-output-known": Mutant("rows", "asks = [None, *scope.targets()]", "asks = [None]"),
-    "sample-pruned": Mutant("analysis", 'if node.args.get("sample") or node.args.get("laterals"):', 'if node.args.get("laterals"):'),
+    "sample-pruned": Mutant(
+        "analysis", 'if node.args.get("sample") or node.args.get("laterals"):', 'if node.args.get("laterals"):'
+    ),
     # Ghosts
-    "no-parent-ghosts": Mutant("possible", 'return Ghosts(f"{ready} UNION ALL SELECT', 'return Ghosts(f"{ready}", states, unknown) if True else Ghosts(f"{ready} UNION ALL SELECT'),
-    "inherited-key-known": Mutant("possible", "unknown[key.lower()] = frozenset(where)\n    return Ghosts(f", "pass\n    return Ghosts(f"),
+    "no-parent-ghosts": Mutant(
+        "possible",
+        'return Ghosts(f"{ready} UNION ALL SELECT',
+        'return Ghosts(f"{ready}", states, unknown) if True else Ghosts(f"{ready} UNION ALL SELECT',
+    ),
+    "inherited-key-known": Mutant(
+        "possible", "unknown[key.lower()] = frozenset(where)\n    return Ghosts(f", "pass\n    return Ghosts(f"
+    ),
     "pair-key-known": Mutant("possible", "unknown.setdefault(key.lower(), set()).add(len(states))", "pass"),
     "pair-without-doubt": Mutant("possible", "if key.lower() in side.unknown\n        ]", "if False\n        ]"),
-    "ledger-of-null": Mutant("touching", "shown = {c.lower() for c in relation.columns}\n        return tuple(", "shown = set()\n        return tuple("),
+    "ledger-of-null": Mutant(
+        "touching",
+        "shown = {c.lower() for c in relation.columns}\n        return tuple(",
+        "shown = set()\n        return tuple(",
+    ),
     "row-not-read": Mutant("touching", "if self._reads_all or alias in self._bare:", "if self._reads_all:"),
     "natural-not-read": Mutant("touching", 'self._reads_all |= node.args.get("method") == "NATURAL"', "pass"),
-    "using-not-read": Mutant("touching", 'self._named.update(c.name.lower() for c in node.args.get("using") or ())', "pass"),
+    "using-not-read": Mutant(
+        "touching", 'self._named.update(c.name.lower() for c in node.args.get("using") or ())', "pass"
+    ),
     "renamed-not-read": Mutant("from_clause", "all_read = bool(renamed) or (", "all_read = ("),
     "renamed-derived-not-read": Mutant("from_clause", "demanded = bool(renamed) or (", "demanded = ("),
     "distinct-not-read": Mutant("analysis", "scope.demanded |= bool(distinct) or scope.grouped", "pass"),
@@ -160,24 +250,60 @@ MUTANTS: dict[str, Mutant] = {
     "in-unknown-inside": Mutant("nested", 'inside = [] if known else ["__s.__yu"]', "inside = []"),
     "in-unknown-outside": Mutant("nested", "outside = sorted(f.text for f in flags)", "outside = []"),
     "certain-null": Mutant("nested", 'IS NOT TRUE"', 'IS FALSE"'),
-    "certain-possible": Mutant("nested", "certain = joiner.relaxer.relax(scope, scope.where, False,", "certain = joiner.relaxer.relax(scope, scope.where, True,"),
-    "exists-negative-possible": Mutant("rows", "block = self.joiner.block(self.scope, None, Ask()) if positive else self.joiner.certain(self.scope)", "block = self.joiner.block(self.scope, None, Ask())"),
-    "in-negative-possible": Mutant("rows", "certain = self.joiner.certain(self.scope)", "certain = self.joiner.block(self.scope, None, Ask())"),
+    "certain-possible": Mutant(
+        "nested",
+        "certain = joiner.relaxer.relax(scope, scope.where, False,",
+        "certain = joiner.relaxer.relax(scope, scope.where, True,",
+    ),
+    "exists-negative-possible": Mutant(
+        "rows",
+        "block = self.joiner.block(self.scope, None, Ask()) if positive else self.joiner.certain(self.scope)",
+        "block = self.joiner.block(self.scope, None, Ask())",
+    ),
+    "in-negative-possible": Mutant(
+        "rows", "certain = self.joiner.certain(self.scope)", "certain = self.joiner.block(self.scope, None, Ask())"
+    ),
     "certain-ghosts": Mutant("joins", "if leaf.row_state:", "if False:"),
-    "certain-columns": Mutant("rows", "sure = [Predicate(f\"NOT ({' OR '.join(doubt)})\")] if doubt else []", "sure = []"),
-    "exists-of-anything": Mutant("rows", "        if not self.scope.plain:\n            return None\n        block", "        block"),
-    "aggregate-context": Mutant("analysis", 'key in ("expressions", "having", "order", "qualify", "distinct") and scope.always_one_row', "False"),
+    "certain-columns": Mutant(
+        "rows", "sure = [Predicate(f\"NOT ({' OR '.join(doubt)})\")] if doubt else []", "sure = []"
+    ),
+    "exists-of-anything": Mutant(
+        "rows", "        if not self.scope.plain:\n            return None\n        block", "        block"
+    ),
+    "aggregate-context": Mutant(
+        "analysis", 'key in ("expressions", "having", "order", "qualify", "distinct") and scope.always_one_row', "False"
+    ),
     "limit-context": Mutant("analysis", 'free = key in ("limit", "offset", "sample") or (', "free = ("),
-    "on-context": Mutant("analysis", 'self._nested_in(scope, join.on, "on", outer_join, join.visible)', 'self._nested_in(scope, join.on, "on", False, join.visible)'),
-    "on-of-parentheses": Mutant("analysis", "for join in joins(scope.tree):\n            if join.on is not None:\n                self._nested_in", "for join in [j for j in [scope.tree] if isinstance(j, Join)]:\n            if join.on is not None:\n                self._nested_in"),
-    "lateral-ignored": Mutant("from_clause", "if correlated and cte is None:\n            self._lateral(scope, query, env, left)", "if correlated and cte is None and False:\n            self._lateral(scope, query, env, left)"),
-    "recursive-pruned": Mutant("from_clause", "if cte is not None and (cte.recursive or correlated):", "if cte is not None and correlated:"),
+    "on-context": Mutant(
+        "analysis",
+        'self._nested_in(scope, join.on, "on", outer_join, join.visible)',
+        'self._nested_in(scope, join.on, "on", False, join.visible)',
+    ),
+    "on-of-parentheses": Mutant(
+        "analysis",
+        "for join in joins(scope.tree):\n            if join.on is not None:\n                self._nested_in",
+        "for join in [j for j in [scope.tree] if isinstance(j, Join)]:\n            if join.on is not None:\n                self._nested_in",
+    ),
+    "lateral-ignored": Mutant(
+        "from_clause",
+        "if correlated and cte is None:\n            self._lateral(scope, query, env, left)",
+        "if correlated and cte is None and False:\n            self._lateral(scope, query, env, left)",
+    ),
+    "recursive-pruned": Mutant(
+        "from_clause", "if cte is not None and (cte.recursive or correlated):", "if cte is not None and correlated:"
+    ),
     # Cheap SQL
     "loose-items-dropped": Mutant("blocks", "loose.append(", "[].append("),
-    "split-known-only": Mutant("blocks", "product((True, False), repeat=len(flags))", "product((False,), repeat=len(flags))"),
-    "split-unknown-only": Mutant("blocks", "product((True, False), repeat=len(flags))", "product((True,), repeat=len(flags))"),
+    "split-known-only": Mutant(
+        "blocks", "product((True, False), repeat=len(flags))", "product((False,), repeat=len(flags))"
+    ),
+    "split-unknown-only": Mutant(
+        "blocks", "product((True, False), repeat=len(flags))", "product((True,), repeat=len(flags))"
+    ),
     # Safety net
-    "net": Mutant("calls", "        if names is not None:\n            self._check_seen(names, analysis, touching)\n", ""),
+    "net": Mutant(
+        "calls", "        if names is not None:\n            self._check_seen(names, analysis, touching)\n", ""
+    ),
 }
 
 

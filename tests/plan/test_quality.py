@@ -126,8 +126,16 @@ QUERIES: list[tuple[str, int, float]] = [
         200,
         6000,
     ),
-    ("SELECT frame_id FROM mood WHERE mood = 2 OR frame_id IN (SELECT frame_id FROM night WHERE dark = 1)", 4000, 12000),
-    ("SELECT m.frame_id FROM mood m ANTI JOIN box b ON b.frame_id = m.frame_id AND b.cls = 3 WHERE m.mood = 7", 2136, 14080),
+    (
+        "SELECT frame_id FROM mood WHERE mood = 2 OR frame_id IN (SELECT frame_id FROM night WHERE dark = 1)",
+        4000,
+        12000,
+    ),
+    (
+        "SELECT m.frame_id FROM mood m ANTI JOIN box b ON b.frame_id = m.frame_id AND b.cls = 3 WHERE m.mood = 7",
+        2136,
+        14080,
+    ),
     ("SELECT f.frame_id, b.x FROM frames f FULL JOIN box b ON f.frame_id = b.frame_id WHERE f.cam = 1", 200, 6000),
 ]
 """Statement, items, cost of the items. The first numbers that were reached; `SLACK` is allowed above them."""
@@ -141,7 +149,10 @@ LIMITED: list[tuple[str, int]] = [
         112,
     ),
     ("SELECT frame_id, x FROM box WHERE x < 100 ORDER BY frame_id DESC LIMIT 10", 112),
-    ("SELECT f.ts, b.x FROM frames f JOIN box b USING (frame_id) WHERE b.cls = 3 ORDER BY f.ts, b.frame_id LIMIT 5", 112),
+    (
+        "SELECT f.ts, b.x FROM frames f JOIN box b USING (frame_id) WHERE b.cls = 3 ORDER BY f.ts, b.frame_id LIMIT 5",
+        112,
+    ),
     ("SELECT ts, glare FROM gps LIMIT 10", 16),
     ("SELECT ts FROM gps WHERE glare > 5 AND district = 3 LIMIT 10", 48),
 ]
