@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from functools import cached_property, partial
@@ -11,11 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import duckdb
 import pyarrow as pa
 
+from aidb.catalog.names import quoted
+
 if TYPE_CHECKING:
     from aidb.storage.database import Database
 
 CHUNK = 65_536
-_AS_TEXT = {"sql": "COLUMNS(*)::VARCHAR", "json": "to_json(COLUMNS(*))::VARCHAR"}
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(.*\)")
+_NOT_FINITE = re.compile(r"nan|inf|NaN|Infinity")
+_IN_JSON = {"nan": '"NaN"', "inf": '"Infinity"', "-inf": '"-Infinity"'}
 
 
 class Answer:
@@ -57,14 +62,25 @@ class Answer:
     def texts(self, form: Literal["sql", "json"] = "sql") -> Iterator[tuple[str | None, ...]]:
         """All rows as text: as a cast to VARCHAR gives it, which a cast reads back, or as JSON. None is NULL.
 
-        JSON has no word for NaN and the infinities: they are ``NaN``, ``Infinity`` and ``-Infinity`` here too.
+        JSON has no word for NaN and the infinities: they become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
         """
         if self._relation is None:
             write = str if form == "sql" else partial(json.dumps, ensure_ascii=False)
             for row in self.tuples():
                 yield tuple(None if value is None else write(value) for value in row)
-        else:
-            yield from self._fetched(self._relation, _AS_TEXT[form])
+            return
+        if form == "sql":
+            yield from self._fetched(self._relation, "COLUMNS(*)::VARCHAR")
+            return
+        names = [quoted(name) for name in self._relation.columns]
+        types = [type_ for _, type_ in self.columns]
+        # What JSON makes of a FLOAT are the digits of a DOUBLE that it is not; the text of a number is JSON already.
+        how = [f"{n}::VARCHAR" if is_number(t) else f"to_json({n})::VARCHAR" for n, t in zip(names, types, strict=True)]
+        fractions = [i for i, t in enumerate(types) if "FLOAT" in t or "DOUBLE" in t]
+        for row in self._fetched(self._relation, ", ".join(how)):
+            if any(row[i] is not None and _NOT_FINITE.search(row[i]) for i in fractions):
+                row = tuple(_finite(v) if i in fractions else v for i, v in enumerate(row))
+            yield row
 
     def _fetched(self, relation: duckdb.DuckDBPyRelation, columns: str) -> Iterator[tuple[Any, ...]]:
         for start in range(0, self.rows, CHUNK):
@@ -72,3 +88,15 @@ class Answer:
                 part = relation if self.rows <= CHUNK else relation.limit(CHUNK, start)
                 chunk = (part if columns == "*" else part.project(columns)).fetchall()
             yield from chunk
+
+
+def is_number(type_: str) -> bool:
+    """Are the values of a DuckDB type, as `Answer.columns` names it, single numbers?"""
+    return _NUMBER.fullmatch(type_) is not None
+
+
+def _finite(text: str | None) -> str | None:
+    """JSON, or the text of a number, with NaN and the infinities as strings."""
+    if text is None or not _NOT_FINITE.search(text):
+        return text
+    return _IN_JSON.get(text) or json.dumps(json.loads(text, parse_constant=str), ensure_ascii=False)
