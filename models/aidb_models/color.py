@@ -38,9 +38,9 @@ from aidb_models.pictures import rgb
 NAMES = (*("black", "white", "gray", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown"),)
 """All answers, in the order in which ties are broken."""
 
-_VERSION = 1  # raise it when a picture gets another name
+_VERSION = 2  # raise it when a picture gets another name
 _SAMPLES = 64
-_HUE_BORDERS = (15.0, 45.0, 70.0, 165.0, 195.0, 255.0, 310.0, 345.0)
+_HUE_BORDERS = (15, 45, 70, 165, 195, 255, 310, 345)
 _HUE_NAMES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "red")
 
 
@@ -107,21 +107,25 @@ class Color:
 
 def name_colors(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """Positions in `NAMES` of colours ``[..., 3]`` (RGB, 0 to 255)."""
-    channels = np.asarray(pixels, np.float64) / 255
+    channels = np.asarray(pixels, np.int64)  # whole numbers: a hue on a border must not depend on rounding
     value, low = channels.max(axis=-1), channels.min(axis=-1)
     chroma = value - low
     red, green, blue = channels[..., 0], channels[..., 1], channels[..., 2]
-    step = np.where(chroma > 0, chroma, 1.0)
-    hue = 60 * np.where(
+    # Hue times chroma, so that nothing is divided; where chroma is 0 the name does not depend on it.
+    turn = 60 * np.where(
         value == red,
-        ((green - blue) / step) % 6,
-        np.where(value == green, (blue - red) / step + 2, (red - green) / step + 4),
+        (green - blue) % np.maximum(6 * chroma, 1),
+        np.where(value == green, blue - red + 2 * chroma, red - green + 4 * chroma),
     )
-    names = np.array([NAMES.index(n) for n in _HUE_NAMES], np.uint8)[np.searchsorted(_HUE_BORDERS, hue, side="right")]
-    names = np.where((hue >= 15) & (hue < 50) & (value < 0.65), NAMES.index("brown"), names)
-    names = np.where((names == NAMES.index("red")) & (value >= 0.75) & (chroma < 0.45), NAMES.index("pink"), names)
-    names = np.where(chroma < 0.12, np.where(value >= 0.8, NAMES.index("white"), NAMES.index("gray")), names)
-    return np.where(value < 0.2, NAMES.index("black"), names).astype(np.uint8)
+    section = sum((turn >= border * chroma).astype(np.int64) for border in _HUE_BORDERS)
+    names = np.array([NAMES.index(n) for n in _HUE_NAMES], np.uint8)[section]
+    brown = (turn >= 15 * chroma) & (turn < 50 * chroma) & (value < 0.65 * 255)
+    names = np.where(brown, NAMES.index("brown"), names)
+    pink = (names == NAMES.index("red")) & (value >= 0.75 * 255) & (chroma < 0.45 * 255)
+    names = np.where(pink, NAMES.index("pink"), names)
+    gray = np.where(value >= 0.8 * 255, NAMES.index("white"), NAMES.index("gray"))
+    names = np.where(chroma < 0.12 * 255, gray, names)
+    return np.where(value < 0.2 * 255, NAMES.index("black"), names).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)
