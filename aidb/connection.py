@@ -202,8 +202,8 @@ class Cursor:
             frame[name] = pd.Series(values, dtype=object, index=frame.index)
         return frame
 
-    def texts(self, form: Literal["sql", "json"] = "sql") -> Iterator[tuple[str | None, ...]]:
-        """All rows as text, each value as a cast to VARCHAR gives it, or as JSON; None is NULL."""
+    def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
+        """All rows as text: as a cast to VARCHAR gives it, as JSON, or with content references for eyes; None is NULL."""
         self._open()
         if self._outcome is None or not self._outcome.answer.has_rows:
             raise errors.ProgrammingError("there is no result: execute a query first")

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from aidb.catalog.names import quoted
+from aidb.spi.content import CONTENT_SQL
 
 if TYPE_CHECKING:
     from aidb.storage.database import Database
@@ -59,21 +60,26 @@ class Answer:
         else:
             yield from self._fetched(self._relation, "*")
 
-    def texts(self, form: Literal["sql", "json"] = "sql") -> Iterator[tuple[str | None, ...]]:
-        """All rows as text: as a cast to VARCHAR gives it, which a cast reads back, or as JSON. None is NULL.
+    def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
+        """All rows as text; None is NULL.
 
-        JSON has no word for NaN and the infinities: they become the strings ``"NaN"``, ``"Infinity"``, ``"-Infinity"``.
+        form: ``sql``, as a cast to VARCHAR gives it, which a cast reads back; ``json``, where NaN and the infinities, for
+        which there is no word, are strings; ``shown``, like sql, but a content reference is ``<image bus.jpg>``.
         """
         if self._relation is None:
-            write = str if form == "sql" else partial(json.dumps, ensure_ascii=False)
+            write = partial(json.dumps, ensure_ascii=False) if form == "json" else str
             for row in self.tuples():
                 yield tuple(None if value is None else write(value) for value in row)
             return
-        if form == "sql":
-            yield from self._fetched(self._relation, "COLUMNS(*)::VARCHAR")
-            return
         names = [quoted(name) for name in self._relation.columns]
         types = [type_ for _, type_ in self.columns]
+        if form != "json":
+            shown = [
+                _shown(n) if form == "shown" and t == CONTENT_SQL else f"{n}::VARCHAR"
+                for n, t in zip(names, types, strict=True)
+            ]
+            yield from self._fetched(self._relation, ", ".join(shown))
+            return
         # What JSON makes of a FLOAT are the digits of a DOUBLE that it is not; the text of a number is JSON already.
         how = [f"{n}::VARCHAR" if is_number(t) else f"to_json({n})::VARCHAR" for n, t in zip(names, types, strict=True)]
         fractions = [i for i, t in enumerate(types) if "FLOAT" in t or "DOUBLE" in t]
@@ -88,6 +94,12 @@ class Answer:
                 part = relation if self.rows <= CHUNK else relation.limit(CHUNK, start)
                 chunk = (part if columns == "*" else part.project(columns)).fetchall()
             yield from chunk
+
+
+def _shown(content: str) -> str:
+    """SQL of a content reference in the words of its handle, with the file's name alone."""
+    file, at = f"regexp_extract({content}.uri, '[^/]*$')", f"coalesce(' at ' || {content}.pos, '')"
+    return f"CASE WHEN {content} IS NOT NULL THEN '<' || {content}.media || ' ' || {file} || {at} || '>' END"
 
 
 def is_number(type_: str) -> bool:
