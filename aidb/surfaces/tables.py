@@ -1,0 +1,126 @@
+"""A result as a table for eyes: it fits the terminal, and what is too long is cut, which a note says."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import islice
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from aidb.surfaces.formats import Result
+
+ROWS_ON_SCREEN = 100
+NARROWEST = 8
+"""A longer cell is cut no shorter; when that is not enough, columns are left out."""
+_GAP = "  "
+_CHUNK = 5_000  # rows that are aligned with each other; those of a larger result are not all kept in memory
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def write_table(result: Result, out: TextIO) -> str | None:
+    """Write a result as text in columns; gives a note if rows or columns were left out.
+
+    On a terminal, or if COLUMNS is set, lines are as long as it is wide: long cells end in an ellipsis, and columns that
+    have no room at all are left out from the right. On a terminal `ROWS_ON_SCREEN` rows are enough. Elsewhere nothing is
+    cut.
+    """
+    from aidb.storage.answer import is_number
+
+    description = result.description or []
+    if [column[0] for column in description] == ["explain_key", "explain_value"]:
+        for row in result.texts():
+            out.write((row[1] or "").rstrip("\n") + "\n")  # DuckDB's drawing of a plan
+        return None
+    width = get_terminal_size().columns if out.isatty() or os.environ.get("COLUMNS") else None
+    names = [_printable(column[0]) for column in description]
+    right = [is_number(column[1]) for column in description]
+    left = rows = min(result.rowcount, ROWS_ON_SCREEN) if out.isatty() else result.rowcount
+    texts = result.texts("shown")
+    widths: list[int] = []
+    while left > 0 or not widths:
+        chunk = [[_cell(value) for value in row] for row in islice(texts, min(left, _CHUNK))]
+        left -= _CHUNK
+        if not widths:
+            widths = _widths(names, chunk, width)
+            out.write(_line(names, widths, right))
+            out.write(_GAP.join("-" * w for w in widths) + "\n")
+        for cells in chunk:
+            out.write(_line(cells, widths, right, cut=width is not None))
+    return _note(rows, result.rowcount, len(widths), len(names))
+
+
+def _note(rows: int, all_rows: int, columns: int, all_columns: int) -> str | None:
+    notes = []
+    if columns < all_columns:
+        notes.append(f"the first {columns} of {all_columns} columns are shown")
+    if rows < all_rows:
+        notes.append(f"the first {rows:,} of {all_rows:,} rows are shown")
+    return f"{' and '.join(notes)}; all are written by the other formats, as by .mode csv" if notes else None
+
+
+def _widths(names: list[str], rows: list[list[str]], width: int | None) -> list[int]:
+    """How wide each column may be; fewer than there are columns if they have no room."""
+    widths = [max([_columns(name), *(_columns(row[k]) for row in rows)]) for k, name in enumerate(names)]
+    if width is None:
+        return widths
+    least = [min(w, NARROWEST) for w in widths]
+    count = len(widths)
+    while count > 1 and sum(least[:count]) + len(_GAP) * (count - 1) > width:
+        count -= 1
+    widths = widths[:count]
+    room = max(1, width - len(_GAP) * (count - 1))
+    # Level the widest columns: no column is cut that is not among the longest.
+    level = max(widths)
+    while sum(min(w, level) for w in widths) > room and level > 1:
+        level -= 1
+    return [min(w, level) for w in widths]
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], *, cut: bool = True) -> str:
+    shown = []
+    for cell, width, number in zip(cells, widths, right, strict=False):
+        text = _cut(cell, width) if cut else cell
+        space = " " * (width - _columns(text))
+        shown.append(space + text if number else text + space)
+    return _GAP.join(shown).rstrip() + "\n"
+
+
+def _cell(value: str | None) -> str:
+    """NULL, and a text that could be taken for it in quotes; the empty text is empty."""
+    if value is None:
+        return "NULL"
+    return "'NULL'" if value == "NULL" else _printable(value)
+
+
+def _printable(text: str) -> str:
+    """Without characters that would move the cursor, break the line or speak to the terminal; they show as escapes."""
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(_character(c) for c in text)
+
+
+def _character(c: str) -> int:
+    if unicodedata.combining(c) or unicodedata.category(c) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
+
+
+def _cut(text: str, width: int) -> str:
+    if _columns(text) <= width:
+        return text
+    kept, room = "", width - 1
+    for c in text:
+        room -= _character(c)
+        if room < 0:
+            break
+        kept += c
+    return f"{kept}…"
