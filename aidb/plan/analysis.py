@@ -175,7 +175,9 @@ class Analysis:
         )
         parts = [e for k in ("expressions", "having", "qualify", "order") for e in listed(node.args.get(k))]
         inside = [n for part in parts for n in walk_own(part)]
-        scope.aggregated = any(is_aggregate(n, self.relations.aggregates) for n in inside)
+        scope.aggregated = any(is_aggregate(n, self.relations.aggregates) for n in inside) or bool(
+            node.args.get("having")
+        )
         scope.windowed = any(isinstance(n, exp.Window) for n in inside)
         distinct = node.args.get("distinct")
         stops = ("qualify", "limit", "offset", "sample", "windows")
@@ -238,7 +240,10 @@ class Analysis:
         self, scope: Scope, part: exp.Expr, clause: str, free: bool, visible: tuple[Leaf, ...] | None
     ) -> None:
         """Read the queries of one expression. free: they are evaluated even where no row of the scope is kept."""
+        outside = frozenset(c for x in scope.leaves for c in x.columns or ())
         for nested in nested_queries(part):
+            if clause not in ("where", "on") and self.touching.aggregates_outside(nested, outside):
+                raise Fallback("a nested query aggregates the query around it")
             if self.touching.is_known(nested, scope.env):
                 scope.known_queries.add(id(nested))
                 continue

@@ -217,7 +217,7 @@ class FromClause:
         """Return a derived table, CTE or view as a FROM item."""
         correlated = self.reader.touching.correlated(query, env)
         if not self.reader.touching.touches(query, env):
-            return self._known_query(query, alias, renamed, env, correlated)
+            return self._known_query(query, alias, renamed, env)
         if correlated and cte is None:
             self._lateral(scope, query, env, left)
             return self._opaque(alias)
@@ -246,12 +246,10 @@ class FromClause:
             names.append(name)
         return Leaf(alias, columns, rows=rows, names=tuple(names), shown=tuple(n.lower() for n in names), virtual=True)
 
-    def _known_query(
-        self, query: exp.Expr, alias: str, renamed: tuple[str, ...], env: Mapping[str, Cte], correlated: bool
-    ) -> Leaf:
+    def _known_query(self, query: exp.Expr, alias: str, renamed: tuple[str, ...], env: Mapping[str, Cte]) -> Leaf:
         """Return a derived table that no model can change, as its own text."""
         text = self._standing_text(query, env)
-        if correlated or text is None:
+        if text is None or not self.reader.touching.stands_alone(query, env):
             return self._opaque(alias)
         names = renamed or _column_names(query)
         columns = None if names is None else {n.lower(): KNOWN for n in names}
@@ -269,14 +267,16 @@ class FromClause:
         if not self.reader.touching.uses_cte(query, env):
             return sql_of(query)
         parts = []
+        recursive = ""
         for name, cte in env.items():
             if cte.node is None or self.reader.touching.touches(cte.node, cte.env):
                 continue
             if has_volatile(cte.node):
                 return None
+            recursive = "RECURSIVE " if cte.recursive else recursive
             columns = f"({', '.join(map(quote, cte.columns))})" if cte.columns else ""
             parts.append(f"{quote(name)}{columns} AS ({sql_of(cte.node)})")
-        return f"WITH RECURSIVE {', '.join(parts)} SELECT * FROM ({sql_of(query)})" if parts else None
+        return f"WITH {recursive}{', '.join(parts)} SELECT * FROM ({sql_of(query)})" if parts else None
 
     def _lateral(self, scope: Scope, query: exp.Expr, env: Mapping[str, Cte], left: Tree | None) -> None:
         """Read a derived table that uses the items before it, once the whole FROM clause is known."""

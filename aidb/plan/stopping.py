@@ -11,7 +11,7 @@ from aidb.plan.analysis import Analysis
 from aidb.plan.from_clause import Extended
 from aidb.plan.monotone import Monotony
 from aidb.plan.names import quote
-from aidb.plan.nodes import expression_of, is_star, sql_of
+from aidb.plan.nodes import expression_of, is_star, parse, sql_of
 from aidb.plan.parameters import Bound
 from aidb.plan.possible import matches
 
@@ -48,10 +48,10 @@ def early_stop(tree: exp.Expr, bound: Bound, analysis: Analysis) -> EarlyStop | 
     if not tree.args.get("order"):
         return EarlyStop(rows, visible, sql)
     order = _order(tree)
-    if order is None or analysis.items.extended:
+    if order is None:
         return None
     values, sort = order
-    certain = tree.copy()
+    certain = tree.copy() if sql == bound.sql else parse(sql)
     for key in left_out:
         certain.set(key, None)
     kept = certain.expressions if certain.args.get("distinct") else []

@@ -9,6 +9,7 @@ from sqlglot import exp
 from aidb.catalog.relations import Extension, Relation, Relations
 from aidb.plan.nodes import (
     has_volatile,
+    is_aggregate,
     is_bare,
     is_star,
     listed,
@@ -18,6 +19,9 @@ from aidb.plan.nodes import (
     walk_own,
 )
 from aidb.plan.scopes import Cte
+
+Items = dict[str, frozenset[str] | None]
+"""FROM items: alias -> columns, None where they aren't known."""
 
 
 class Touching:
@@ -110,7 +114,7 @@ class Touching:
             not self.touches(query, env)
             and not self.uses_cte(query, env)
             and not has_volatile(query)
-            and not self.correlated(query, env)
+            and self.stands_alone(query, env)
         )
 
     def uses_cte(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
@@ -119,20 +123,37 @@ class Touching:
 
     def correlated(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
         """Does a query use a column that it does not bind itself? In doubt about a node: yes; about a name: no."""
-        return self._correlated(query, set(env), [])
+        return self._correlated(query, set(env), [], False)
 
-    def _correlated(self, query: exp.Expr, ctes: set[str], chain: list[dict[str, frozenset[str] | None]]) -> bool:
+    def stands_alone(self, query: exp.Expr, env: Mapping[str, Cte]) -> bool:
+        """Does a query certainly bind all its columns itself, so that its text means the same anywhere?"""
+        return not self._correlated(query, set(env), [], True)
+
+    def _correlated(self, query: exp.Expr, ctes: set[str], chain: list[Items], strict: bool) -> bool:
+        """strict: a name that an item of unknown columns may have counts as not bound."""
         if isinstance(query, exp.SetOperation):
             inner = ctes | _with_names(query)
-            return self._correlated(query.left, inner, chain) or self._correlated(query.right, inner, chain)
+            return any(self._correlated(side, inner, chain, strict) for side in (query.left, query.right))
         if isinstance(query, exp.Subquery):
-            return self._correlated(query.this, ctes | _with_names(query), chain)
+            return self._correlated(query.this, ctes | _with_names(query), chain, strict)
         if isinstance(query, exp.Values):
             return False
         if not isinstance(query, exp.Select):
             return True
         ctes = ctes | _with_names(query)
-        items: dict[str, frozenset[str] | None] = {}
+        items, conditions, derived = self._items(query, ctes)
+        around = [items, *chain]
+        names = {e.alias.lower() for e in query.expressions if isinstance(e, exp.Alias)}
+        if any(self._correlated(d, ctes, chain, strict) for d in derived):
+            return True
+        for key, value in query.args.items():
+            if key not in ("from_", "with_", "joins"):
+                conditions += listed(value)
+        return any(self._reads_outside(c, ctes, around, names, strict) for c in conditions)
+
+    def _items(self, query: exp.Expr, ctes: set[str]) -> tuple[Items, list[exp.Expr], list[exp.Expr]]:
+        """Return the FROM items of a SELECT with their columns, its join conditions, and its derived tables."""
+        items: Items = {}
         conditions: list[exp.Expr] = []
         derived: list[exp.Expr] = []
         clause = query.args.get("from_")
@@ -141,20 +162,44 @@ class Touching:
         for join in query.args.get("joins") or ():
             conditions += listed(join.args.get("on"))
             self._bind(join.this, ctes, items, conditions, derived)
-        around = [items, *chain]
-        names = {e.alias.lower() for e in query.expressions if isinstance(e, exp.Alias)}
-        if any(self._correlated(d, ctes, chain) for d in derived):
-            return True
-        for key, value in query.args.items():
-            if key not in ("from_", "with_", "joins"):
-                conditions += listed(value)
-        return any(self._reads_outside(c, ctes, around, names) for c in conditions)
+        return items, conditions, derived
+
+    def aggregates_outside(self, query: exp.Expr, outside: frozenset[str]) -> bool:
+        """Might an aggregate in a nested query be over columns of the query around, which it then aggregates?
+
+        outside: names of columns of the query around.
+        """
+        for node in query.find_all(exp.Func):
+            if not is_aggregate(node, self.relations.aggregates):
+                continue
+            columns = [c for c in node.find_all(exp.Column) if not is_star(c)]
+            if columns and not any(self._binds(query, c, outside) for c in columns):
+                return True
+        return False
+
+    def _binds(self, query: exp.Expr, column: exp.Column, outside: frozenset[str]) -> bool:
+        """Does some SELECT between a column and the root of a query have it in its FROM clause?"""
+        node: exp.Expr | None = column
+        while node is not None:
+            if isinstance(node, exp.Select):
+                items, _, _ = self._items(node, set())
+                if column.table:
+                    if column.table.lower() in items:
+                        return True
+                elif any(c is not None and column.name.lower() in c for c in items.values()) or (
+                    column.name.lower() not in outside and any(c is None for c in items.values())
+                ):
+                    return True
+            if node is query:
+                return False
+            node = node.parent
+        return False
 
     def _bind(
         self,
         source: exp.Expr,
         ctes: set[str],
-        items: dict[str, frozenset[str] | None],
+        items: Items,
         conditions: list[exp.Expr],
         derived: list[exp.Expr],
     ) -> None:
@@ -179,9 +224,7 @@ class Touching:
             columns |= frozenset(c.name.lower() for c in alias.columns)
         items[source.alias_or_name.lower()] = columns
 
-    def _reads_outside(
-        self, node: exp.Expr, ctes: set[str], chain: list[dict[str, frozenset[str] | None]], names: set[str]
-    ) -> bool:
+    def _reads_outside(self, node: exp.Expr, ctes: set[str], chain: list[Items], names: set[str], strict: bool) -> bool:
         for inner in walk_own(node):
             if not isinstance(inner, exp.Column) or is_star(inner):
                 continue
@@ -189,10 +232,13 @@ class Touching:
             if table:
                 bound = any(table in items for items in chain)
             else:
-                bound = name in names or any(c is None or name in c for items in chain for c in items.values())
+                columns = [c for items in chain for c in items.values()]
+                bound = any(c is not None and name in c for c in columns)
+                if not strict:
+                    bound = bound or name in names or None in columns
             if not bound:
                 return True
-        return any(self._correlated(q, ctes, chain) for q in nested_queries(node))
+        return any(self._correlated(q, ctes, chain, strict) for q in nested_queries(node))
 
 
 def all_columns(relation: Relation) -> tuple[str, ...]:

@@ -208,6 +208,9 @@ class World:
     def cost(self, fill: Fill) -> float:
         return self.costs.get(fill.id, 1.0)
 
+    def measured(self, fill: Fill) -> bool:
+        return True
+
     # Statements
 
     def touched(self, sql: str) -> set[str] | None:

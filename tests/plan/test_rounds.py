@@ -79,7 +79,41 @@ def test_the_better_filter_goes_first(world: Watched) -> None:
     world.batches.clear()
     world.costs = {"mood": 100.0, "night": 1.0}
     world.lazy(sql)
-    assert list(world.batches[1]) == ["night"], "unless mood is far dearer"
+    assert [list(b) for b in world.batches] == [["night"], ["mood"], ["night"], ["mood"]], "unless mood is far dearer"
+
+
+@pytest.mark.parametrize("where", ["m.mood = 3 AND n.dark = 1", "n.dark = 1 AND m.mood = 3"])
+def test_a_dear_model_runs_only_where_a_cheap_one_let_items_pass(world: Watched, where: str) -> None:
+    world.costs = {"mood": 100.0, "night": 1.0}
+    world.lazy(
+        f"SELECT f.frame_id FROM frames f JOIN mood m USING (frame_id) JOIN night n USING (frame_id) WHERE {where}"
+    )
+    assert world.calls == {"night": ITEMS, "mood": ITEMS / 2}
+
+
+def test_a_dear_model_waits_for_the_cheap_one_under_limit_too(world: Watched) -> None:
+    world.costs = {"mood": 1.0, "night": 100.0}
+    sql = "SELECT f.frame_id FROM frames f JOIN mood m USING (frame_id) JOIN night n USING (frame_id)"
+    rows, _ = world.lazy(f"{sql} WHERE m.mood = 3 AND n.dark = 1 LIMIT 3")
+    assert len(rows) == 3
+    assert world.calls["night"] < world.calls["mood"] / 10
+
+
+def test_models_of_unknown_cost_are_measured_on_an_item_each(world: Watched) -> None:
+    class Learning(Watched):
+        def measured(self, fill: Fill) -> bool:
+            return self.calls[fill.id] > 0
+
+        def cost(self, fill: Fill) -> float:
+            return {"mood": 100.0, "night": 1.0}[fill.id] if self.measured(fill) else 5.0
+
+    learning = Learning(world.spec)
+    learning.lazy(
+        "SELECT f.frame_id FROM frames f JOIN mood m USING (frame_id) JOIN night n USING (frame_id)"
+        " WHERE m.mood = 3 AND n.dark = 1"
+    )
+    assert learning.calls["night"] >= ITEMS - 1
+    assert learning.calls["mood"] <= ITEMS / 2 + 1
 
 
 def test_without_optimiser_everything_touched_runs(world: Watched) -> None:

@@ -47,6 +47,14 @@ OUTER_JOINS = {
     "semi-then-where": (
         "SELECT f.frame_id FROM frames f SEMI JOIN box b ON b.frame_id = f.frame_id AND b.x > 1 WHERE f.cam < 4"
     ),
+    "right-preserved": "SELECT b.x, m.mood FROM mood m RIGHT JOIN box b ON m.frame_id = b.frame_id AND m.mood = 1",
+    "right-null-side": (
+        "SELECT b.frame_id, f.cam FROM box b RIGHT JOIN frames f ON b.frame_id = f.frame_id WHERE coalesce(b.frame_id, 9) > 2"
+    ),
+    "right-elsewhere": (
+        "SELECT m.mood FROM mood m JOIN (Tag t RIGHT JOIN frames f ON t.doc_id = f.frame_id AND t.n > 1)"
+        " ON m.frame_id = f.frame_id"
+    ),
     "anti": "SELECT b.frame_id FROM box b ANTI JOIN frames f ON f.frame_id = b.frame_id AND f.cam = b.x",
     "anti-virtual-right": "SELECT f.frame_id FROM frames f ANTI JOIN box b ON b.frame_id = f.frame_id AND b.x > 1",
     "anti-known": "SELECT b.frame_id FROM box b ANTI JOIN Docs d ON d.doc_id = b.frame_id",
@@ -106,6 +114,10 @@ NAMES = {
     "shadowing-cte": (
         "WITH box AS (SELECT frame_id, 1 AS x FROM frames WHERE cam = 1), c2 AS (SELECT * FROM box)"
         " SELECT c2.x, m.mood FROM c2 JOIN mood m USING (frame_id)"
+    ),
+    "shadowing-known-cte": (
+        "WITH frames AS (SELECT * FROM frames WHERE cam = 1) SELECT b.x FROM (SELECT * FROM frames) f"
+        " JOIN box b USING (frame_id)"
     ),
     "duplicate-outputs": (
         "SELECT t.frame_id_1 FROM (SELECT b.frame_id, m.frame_id FROM box b, mood m) t"
@@ -187,7 +199,7 @@ BLOCKS = {
     ),
     "from-first": "FROM box SELECT frame_id, x WHERE frame_id > 2",
     "sample-repeatable": "SELECT count(*) FROM (SELECT * FROM box USING SAMPLE 100%) t WHERE frame_id > 2",
-    "positional": "SELECT f.frame_id, d.doc_id FROM frames f POSITIONAL JOIN Docs d, mood m WHERE m.frame_id < 3",
+    "positional": "SELECT count(f.cam), count(b.x) FROM frames f POSITIONAL JOIN box b",
     "volatile": "SELECT frame_id FROM box WHERE random() >= 0 AND frame_id > 2",
     "volatile-derived": "SELECT b.frame_id FROM box b, (SELECT random() + 1 AS r) t WHERE t.r > 1 AND b.frame_id > 2",
     "columns": "SELECT min(COLUMNS(*)) FROM box",
@@ -214,6 +226,16 @@ NESTED = {
     ),
     "agg-scalar": "SELECT count(*), (SELECT max(x) FROM box) AS k FROM frames WHERE cam = 77",
     "agg-having-scalar": "SELECT count(*) FROM frames WHERE cam = 77 HAVING count(*) < (SELECT count(*) FROM box)",
+    "having-makes-one-row": "SELECT (SELECT max(x) FROM box) AS k FROM frames WHERE cam = 77 HAVING true",
+    "having-derived": "SELECT c FROM (SELECT 1 AS c FROM box WHERE frame_id > 90 HAVING true) t WHERE c = 1",
+    "aggregate-of-outer-columns": (
+        "SELECT (SELECT max(m.mood) + count(f.cam) FROM mood m) AS k FROM frames f WHERE f.cam > 77"
+    ),
+    "aggregate-of-outer-columns-derived": (
+        "SELECT c FROM (SELECT 1 AS c, (SELECT max(b.x)) AS k FROM box b WHERE b.frame_id > 90) t WHERE c = 1"
+    ),
+    "known-query-reads-outside": "SELECT b.x FROM box b WHERE (SELECT count(*) FROM range(3) v(k) WHERE k < x) > 1",
+    "known-lateral-reads-outside": "SELECT b.x, t.k FROM box b, (SELECT k FROM range(3) v(k) WHERE k < x) t",
     "not-in-null": "SELECT frame_id FROM frames f WHERE frame_id NOT IN (SELECT x FROM box b WHERE b.frame_id >= 0)",
     "in-is-null": (
         "SELECT frame_id FROM frames f WHERE (cam IN (SELECT d.cam FROM Docs d JOIN Tag t USING (doc_id))) IS NULL"
@@ -380,5 +402,9 @@ TRAPS: dict[str, str] = {
     for name, sql in traps.items()
 }
 
-FALLBACKS = {"blocks/positional"}
-"""Traps that are to be materialised whole: their answer depends on all rows."""
+FALLBACKS = {
+    "blocks/positional",
+    "nested/aggregate-of-outer-columns",
+    "nested/aggregate-of-outer-columns-derived",
+}
+"""Traps that are to be materialised whole."""
