@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PY := .venv/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PIP := $(PY) -m pip --disable-pip-version-check install -qq
 DEMO_OUTPUT ?= demo-output
 ARGS ?=
 
@@ -14,7 +14,7 @@ help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
 
 demo: .venv/demo.stamp  ## five minutes with real pictures; writes demo-output/
-	@$(PY) -m aidb.surfaces.demo --output '$(DEMO_OUTPUT)' $(ARGS)
+	@$(PY) -m aidb demo '$(DEMO_OUTPUT)' $(ARGS)
 
 test: .venv/dev.stamp  ## all tests; ARGS='-k name -x' goes to pytest
 	$(PY) -m pytest $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +104,11 @@ SELECT name, kind, source FROM (
 
 
 def _tables(session: Session, rest: str) -> None:
-    session.show(_TABLES)
+    session.show(_TABLES, "there are no tables yet: CREATE BLOB TABLE frames FROM 'videos/*.mp4' makes one")
 
 
 def _models(session: Session, rest: str) -> None:
-    session.show("SHOW MODELS")
+    session.show("SHOW MODELS", "there are no models yet: CREATE MODEL find_faces USING opencv makes one")
 
 
 def _schema(session: Session, rest: str) -> None:
@@ -121,9 +122,18 @@ def _schema(session: Session, rest: str) -> None:
     session.out.flush()
 
 
+def _name(session: Session) -> Callable[[str], str]:
+    """Quotes a name where it needs quotes."""
+    reserved = {
+        row[0]
+        for row in session.query("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'")
+    }
+    return lambda name: name if re.fullmatch("[a-z_][a-z0-9_]*", name) and name not in reserved else quoted(name)
+
+
 def _definitions(session: Session) -> Iterator[tuple[str, str]]:
     """(name, statement) of all that was defined."""
-    rows = session.query
+    rows, named = session.query, _name(session)
     for name, sql in rows(f"SELECT table_name, sql FROM duckdb_tables() WHERE NOT internal AND {_OURS} ORDER BY 1"):
         yield name.removesuffix(STORED), sql.replace(f"{name}", name.removesuffix(STORED), 1)
     for name, key, connector, source, options in rows(
@@ -132,26 +142,26 @@ def _definitions(session: Session) -> Iterator[tuple[str, str]]:
         made = (
             f"FROM {literal(source)} USING {connector}{_with(options)}"
             if connector
-            else f"AS {source} KEY ({quoted(key)})"
+            else f"AS {source} KEY ({named(key)})"
         )
-        yield name, f"CREATE BLOB TABLE {quoted(name)} {made};  -- {_columns(session, name)}"
+        yield name, f"CREATE BLOB TABLE {named(name)} {made};  -- {_columns(session, name)}"
     for name, provider, options in rows("SELECT name, provider, options FROM aidb.models ORDER BY created"):
         if provider == "python":
-            yield name, f"-- model {quoted(name)}: a Python function; con.register makes it known to a session"
+            yield name, f"-- model {named(name)}: a Python function; con.register makes it known to a session"
         else:
-            yield name, f"CREATE MODEL {quoted(name)} USING {provider}{_with(options)};"
+            yield name, f"CREATE MODEL {named(name)} USING {provider}{_with(options)};"
     for name, kind, model, inputs, columns in rows(
         f"SELECT name, kind, model, {_INPUTS}, columns FROM aidb.virtual_tables ORDER BY created"
     ):
         if kind == "table":
             yield (
                 name,
-                f"CREATE VIRTUAL TABLE {quoted(name)} AS {quoted(model)}({inputs});  -- {_columns(session, name)}",
+                f"CREATE VIRTUAL TABLE {named(name)} AS {named(model)}({inputs});  -- {_columns(session, name)}",
             )
         else:
             table = name.split(".")[0]
-            added = ", ".join(map(quoted, json.loads(columns)))
-            yield table, f"ALTER TABLE {quoted(table)} ADD VIRTUAL COLUMNS {added} AS {quoted(model)}({inputs});"
+            added = ", ".join(map(named, json.loads(columns)))
+            yield table, f"ALTER TABLE {named(table)} ADD VIRTUAL COLUMNS {added} AS {named(model)}({inputs});"
     for name, sql in rows(
         f"SELECT view_name, sql FROM duckdb_views() WHERE NOT internal AND {_OURS} "
         "AND view_name NOT IN (SELECT name FROM aidb.blob_tables UNION ALL SELECT name FROM aidb.virtual_tables) "
@@ -187,18 +197,22 @@ def _option(value: object) -> str:
 # ---- what it cost, and what went wrong
 def _cost(session: Session, rest: str) -> None:
     if rest:
-        session.show(f"EXPLAIN COST {rest}")
+        session.run(f"EXPLAIN COST {rest}")
         return
     session.show(
         "SELECT model, count(*) AS batches, sum(items)::BIGINT AS calls, sum(c.rows)::BIGINT AS rows, "
         "round(sum(seconds), 2) AS seconds, sum(failed)::BIGINT AS failed, "
         "round(sum(items) * any_value(price_per_call), 6) AS cost "
-        "FROM aidb.calls c LEFT JOIN aidb.models m ON lower(m.name) = lower(c.model) GROUP BY model ORDER BY seconds DESC"
+        "FROM aidb.calls c LEFT JOIN aidb.models m ON lower(m.name) = lower(c.model) GROUP BY model ORDER BY seconds DESC",
+        "no model has run yet",
     )
 
 
 def _errors(session: Session, rest: str) -> None:
-    session.show("SELECT item, model, attempts, message, noticed FROM aidb.errors ORDER BY noticed DESC LIMIT 100")
+    session.show(
+        "SELECT item, model, attempts, message, noticed FROM aidb.errors ORDER BY noticed DESC LIMIT 100",
+        "no item has failed",
+    )
 
 
 def _stale(session: Session, rest: str) -> None:
@@ -217,7 +231,10 @@ def _stale(session: Session, rest: str) -> None:
                 f"SELECT {literal(fill.model)}, (SELECT count(*) FROM aidb_internal.{quoted(table)}), {literal(why)}"
             )
     union = " UNION ALL ".join(counted) or "SELECT '', 0, ''"
-    session.show(f"SELECT * FROM ({union}) AS t(model, answers, why) WHERE answers > 0 ORDER BY model")
+    session.show(
+        f"SELECT * FROM ({union}) AS t(model, answers, why) WHERE answers > 0 ORDER BY model",
+        "no answer is stale",
+    )
 
 
 # ---- the shell itself

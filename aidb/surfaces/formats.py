@@ -117,7 +117,7 @@ def _markdown(result: Result, out: TextIO, before: int) -> None:
         out.write("\n")
     out.write(_markdown_row([_markdown_cell(name) for name in _names(result)]))
     out.write(_markdown_row(["--:" if is_number(column[1]) else "---" for column in result.description or ()]))
-    for row in result.texts():
+    for row in result.texts("shown"):
         out.write(_markdown_row(map(_markdown_cell, row)))
 
 
@@ -163,7 +163,7 @@ def _html(result: Result, out: TextIO, before: int) -> None:
     classes = ["number" if is_number(column[1]) else "" for column in columns]
     heads = (_html_cell("th", name, class_) for name, class_ in zip(_names(result), classes, strict=True))
     out.write(f"<table>\n<thead><tr>{''.join(heads)}</tr></thead>\n<tbody>\n")
-    for row in result.texts():
+    for row in result.texts("shown"):
         out.write(f"<tr>{''.join(_html_cell('td', v, c) for v, c in zip(row, classes, strict=True))}</tr>\n")
     out.write("</tbody>\n</table>\n")
 

@@ -103,20 +103,19 @@ class Session:
             if report is not None and _models(report):
                 self.quiet(f"done so far: {_models(report)}")
             raise Failed(1) from wrong
-        if cursor.message and cursor.description is None:
-            self.say(cursor.message)
         if note:
             self.quiet(note)
-        if self.timer:
-            self._footer(cursor, time.perf_counter() - begin)
+        self._footer(cursor, time.perf_counter() - begin)
 
-    def show(self, sql: str) -> None:
-        """Write the rows of a query of the shell's own, without a footer. Raises `Failed`."""
-        timer, self.timer = self.timer, False
-        try:
-            self.run(sql)
-        finally:
-            self.timer = timer
+    def show(self, sql: str, nothing: str) -> None:
+        """Write the rows of a query of the shell's own; where eyes read them and there are none, say so instead."""
+        cursor = self.connection.execute(sql)
+        if cursor.rowcount == 0 and self.form == "table":
+            self.say(nothing)
+            return
+        note = self._writer.write(cursor)
+        if note:
+            self.quiet(note)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a question of the shell's own about the catalogue."""
@@ -135,20 +134,25 @@ class Session:
         report = cursor.report
         for text in report.notes:
             self.say(f"note: {text}")
-        if cursor.description is not None:
-            parts = [f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}"]
-        elif cursor.message:
-            parts = []
+        if cursor.message and cursor.description is None:
+            said = cursor.message
+        elif cursor.description is not None:
+            said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}"
+        elif cursor.rowcount >= 0:
+            said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'} changed"
         else:
-            parts = ["ok"] if cursor.rowcount < 0 else [f"{cursor.rowcount:,} rows changed"]
-        parts.append(f"{seconds:.2f} s")
+            said = "ok"
+        if not self.timer:
+            if cursor.message and cursor.description is None:
+                self.say(said)
+            return
+        parts = [f"{seconds:.2f} s"]
         if report.mode != "exact":
             parts.append(report.mode)
         parts += [f"{column} in [{low:g}, {high:g}]" for column, (low, high) in report.intervals.items()]
-        models = _models(report)
-        if models:
-            parts.append(models)
-        self.quiet(", ".join(parts))
+        if _models(report):
+            parts.append(_models(report))
+        self.quiet(f"{said} ({', '.join(parts)})")
 
 
 def _models(report: Report) -> str:

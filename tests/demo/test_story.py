@@ -19,14 +19,14 @@ def test_the_story_is_told_and_its_figures_hold(tmp_path: Path, capsys: pytest.C
     output.mkdir()
     with aidb.connect(str(output / "demo.aidb")) as left_over:
         left_over.execute("CREATE TABLE photos AS SELECT 1 AS image_id")
-    assert main(["--output", str(output), "--frames", str(FRAMES)]) == 0
+    assert main([str(output), "--frames", str(FRAMES)]) == 0
     told = capsys.readouterr().out
 
     calls = [int(text.replace(",", "")) for text in re.findall(r"-> [\d.]+ s, ([\d,]+) model call", told)]
-    first, again, other, rare = calls
+    first, again, other, price, rare, shown = calls
     pictures = int(re.search(r"Here are (\d+) photographs", told).group(1))  # type: ignore[union-attr]
     assert first == pictures
-    assert again == other == 0
+    assert again == other == price == shown == 0
     assert 0 < rare < FRAMES
     assert "astronaut.jpg" in told
     assert f"{FRAMES:,}" in told
@@ -40,7 +40,7 @@ def test_a_folder_that_can_not_be_made_is_an_error_of_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    assert main(["--output", str(tmp_path / "file" / "demo")]) == 1
+    assert main([str(tmp_path / "file" / "demo")]) == 1
     assert capsys.readouterr().err.startswith("aidb demo: ")
 
 

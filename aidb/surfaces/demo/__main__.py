@@ -13,7 +13,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="aidb demo", description="Five minutes with AIDB: real pictures, real answers."
     )
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder to write into (demo-output)")
+    folder = "folder to write into (demo-output)"
+    parser.add_argument("output", nargs="?", type=Path, default=Path("demo-output"), metavar="DIR", help=folder)
     parser.add_argument("--seed", type=int, default=7, help="another number draws another street (7)")
     parser.add_argument(
         "--frames", type=int, default=1800, help="length of the street video, ten frames a second (1800)"
