@@ -21,7 +21,7 @@ from aidb.exec.pipeline import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, Job, Pipeline
 from aidb.exec.registry import Registry
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
-from aidb.storage.answers import AnswerWriter
+from aidb.storage.answers import AnswerWriter, seconds_per_item
 from aidb.storage.database import Database, Parameters, translated
 
 READ = 8192
@@ -111,6 +111,11 @@ class Statement:
         """Seconds (and money, as seconds) that an item costs."""
         return self._shared.registry.cost(self._shared.registry.definition(fill))
 
+    def measured(self, fill: Fill) -> bool:
+        """Has the fill's model run on its items before?"""
+        definition = self._shared.registry.definition(fill)
+        return seconds_per_item(self._shared.database.user, definition) is not None
+
     def materialise(self, items: Sequence[tuple[Fill, pa.Table]]) -> None:
         """Run each fill's model on its keys, and store all answers. Fills with the same items share one decoding."""
         wanted = [(fill, keys) for fill, keys in items if keys.num_rows]
@@ -125,6 +130,7 @@ class Statement:
             together.setdefault((definition.parents, definition.keys, alone), []).append((definition, keys))
         for group in together.values():
             self._run(group)
+        self._shared.registry.forget_costs()  # what it took is known better now
 
     def _check_writable(self, wanted: Sequence[tuple[Fill, pa.Table]]) -> None:
         if self._shared.database.read_only:
