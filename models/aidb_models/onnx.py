@@ -84,7 +84,7 @@ class Onnx:
             ),
             batch_size=common.batch_size or usual_batch(device),
             price_per_call=common.price_per_call,
-            seconds_per_item=0.05,
+            seconds_per_item=_guess(self._file.bytes, self._size),
             device=device,
         )
         self._ready: _Ready | None = None
@@ -152,6 +152,15 @@ class _Ready:
     def run(self, images: Sequence[Any]) -> tuple[list[Any], list[Placement]]:
         prepared = [self.preparation(image) for image in images]
         return self.session.run({self.input: np.stack([p for p, _ in prepared])}), [p for _, p in prepared]
+
+
+def _guess(weights: int, size: tuple[int, int]) -> float:
+    """Seconds a picture, before any was seen: of two networks the planner must know the cheap one.
+
+    Each weight is used about as often as the picture has cells. Measured on one CPU core: 1.3 to 2.3e-14 seconds for a
+    byte of weights and a pixel, for YOLOX-nano, YOLOv8n and ResNet-18.
+    """
+    return max(1e-4, 1.5e-14 * weights * size[0] * size[1])
 
 
 def _plain(column: Any) -> Any:

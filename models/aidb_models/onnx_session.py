@@ -22,11 +22,15 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "m
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """A file that was checked when the model was created: its head, and a digest that changes with its weights."""
+    """A file that was checked when the model was created: its head, and a digest that changes with its weights.
+
+    bytes: size of the weights, those in other files included.
+    """
 
     path: Path
     graph: Graph
     digest: str
+    bytes: int
 
     @classmethod
     def open(cls, value: str, option: str = "weights") -> OnnxFile:
@@ -40,7 +44,8 @@ class OnnxFile:
         for part in parts:
             if not part.is_file():
                 raise ProgrammingError(f"option {option!r}: {value!r} keeps weights in {part.name!r}, which is missing")
-        return cls(path, graph, fingerprint(digest(path), *(digest(p) for p in parts)))
+        size = sum(p.stat().st_size for p in (path, *parts))
+        return cls(path, graph, fingerprint(digest(path), *(digest(p) for p in parts)), size)
 
 
 class Session:
