@@ -107,17 +107,21 @@ class FromClause:
         if method == "POSITIONAL" or not how:
             raise Fallback("positional and outer ASOF joins depend on all rows")
         names = [c.name.lower() for c in node.args.get("using") or ()]
+        complete = True
         if method == "NATURAL":
-            names = _common(left, right)
+            common = _common(left, right)
+            complete, names = common is not None, common or []
         pairs = []
         for n, name in enumerate(names):
             operator = ">=" if how.startswith("asof") and n == len(names) - 1 else "="
             holders = _first(left, name), _first(right, name)
             if holders[0] is not None and holders[1] is not None:
                 pairs.append(Pair(holders[0], holders[1], name, operator))
+            else:
+                complete = False
             scope.using.add(name)
         scope.merged |= bool(names) and how in ("right", "full")
-        return Join(how, left, right, node.args.get("on"), pairs)
+        return Join(how, left, right, node.args.get("on"), pairs, complete)
 
     def _item(self, scope: Scope, node: exp.Expr, left: Tree | None, *, own_joins: bool = True) -> Tree:
         """Read one FROM item; ``left``: the items before it, which a lateral one can read."""
@@ -312,11 +316,11 @@ def _crossed(trees: Sequence[Tree]) -> Tree:
     return current
 
 
-def _common(left: Tree, right: Tree) -> list[str]:
-    """Return the columns that a NATURAL join compares."""
+def _common(left: Tree, right: Tree) -> list[str] | None:
+    """Return the columns that a NATURAL join compares, None if they can't be told."""
     sides = [[x for x in leaves(t) if x not in hidden(t)] for t in (left, right)]
     if any(x.columns is None for side in sides for x in side):
-        raise Fallback("a natural join over columns that aren't known")
+        return None
     return [c for c in dict.fromkeys(c for x in sides[0] for c in x.shown) if any(c in x.shown for x in sides[1])]
 
 

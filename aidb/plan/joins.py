@@ -95,6 +95,8 @@ class Joiner:
     def _exact(self, scope: Scope, node: Join, dead: frozenset[str]) -> str | None:
         """Return a join condition as it is, if all that it reads is known."""
         parts = []
+        if not node.complete:
+            return None
         if node.on is not None:
             if self.relaxer.when_unknown(scope, node.on, Where(dead, None, node.visible)) != KNOWN:
                 return None
@@ -110,6 +112,8 @@ class Joiner:
         if scope.tree is None or not scope.plain or not _is_inner(scope.tree):
             return None
         predicates = [self.relaxer.relax(scope, scope.where, False, Where())] if scope.where is not None else []
+        if not all(j.complete for j in joins(scope.tree)):
+            return None
         for join in joins(scope.tree):
             if join.on is not None:
                 predicates.append(self.relaxer.relax(scope, join.on, False, Where(visible=join.visible)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from aidb.catalog.relations import Fill, Relation, Relations
+from aidb.catalog.relations import Extension, Fill, Relation, Relations
 
 
 def quote(name: str) -> str:
@@ -40,20 +41,52 @@ def fills_of(relation: Relation) -> tuple[Fill, ...]:
     return own + tuple(e.fill for e in relation.extensions)
 
 
+def parents_of(fill: Fill, relations: Relations) -> list[Relation]:
+    """Return the relations whose rows are the fill's items; raises LookupError for one that is not in the catalog."""
+    found = []
+    for name in fill.parents:
+        relation = relations.get(name)
+        if relation is None:
+            raise LookupError(f"{fill.id}: its parent {name} is not in the catalog")
+        found.append(relation)
+    return found
+
+
+def key_extensions(fill: Fill, parent: Relation) -> list[Extension]:
+    """Return the virtual columns of a parent by whose values a fill is keyed: they must be known before it can run."""
+    keys = {k.lower() for k in fill.keys}
+    return [e for e in parent.extensions if e.fill != fill and any(c.lower() in keys for c in e.columns)]
+
+
+def with_keys(extensions: Iterable[Extension], relation: Relation) -> list[Extension]:
+    """Return virtual columns together with those by whose values they are keyed, these first."""
+    found: list[Extension] = []
+    for extension in extensions:
+        found += [e for e in with_keys(key_extensions(extension.fill, relation), relation) if e not in found]
+        found += [] if extension in found else [extension]
+    return found
+
+
+def before(fill: Fill, relations: Relations) -> list[Fill]:
+    """Return what must run directly before a fill."""
+    found = []
+    for parent in parents_of(fill, relations):
+        found += [e.fill for e in key_extensions(fill, parent)]
+        found += [] if parent.fill is None else [parent.fill]
+    return found
+
+
 def with_ancestors(fill: Fill, relations: Relations) -> list[Fill]:
     """Return the fill and what must run before it, nearest first."""
     found = [fill]
-    for parent in fill.parents:
-        relation = relations.get(parent)
-        if relation is not None and relation.fill is not None:
-            found += [f for f in with_ancestors(relation.fill, relations) if f not in found]
+    for direct in before(fill, relations):
+        found += [f for f in with_ancestors(direct, relations) if f not in found]
     return found
 
 
 def depth(fill: Fill, relations: Relations) -> int:
     """Return how many fills must run before this one, along its longest chain."""
-    parents = (relations.get(p) for p in fill.parents)
-    return max((1 + depth(r.fill, relations) for r in parents if r is not None and r.fill is not None), default=0)
+    return max((1 + depth(f, relations) for f in before(fill, relations)), default=0)
 
 
 class Physical:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aidb.catalog.relations import Extension, Fill, Relation, Relations
-from aidb.plan.names import quote
+from aidb.plan.names import key_extensions, parents_of, quote, with_keys
 
 STATE = "__u"
 
@@ -77,17 +77,6 @@ def matches(left: str, right: str, keys: Sequence[str], null_safe: bool = False)
     return " AND ".join(f"{left}.{quote(k)} {op} {right}.{quote(k)}" for k in keys) or "TRUE"
 
 
-def parents_of(fill: Fill, relations: Relations) -> list[Relation]:
-    """Return the relations whose rows are the fill's items."""
-    found = []
-    for name in fill.parents:
-        relation = relations.get(name)
-        if relation is None:
-            raise LookupError(f"{fill.id}: its parent {name} is not in the catalog")
-        found.append(relation)
-    return found
-
-
 def missing_items(fill: Fill, relations: Relations) -> str:
     """Return a SELECT of the keys of all items that could run now: parents known, not in the ledger."""
     keys = ", ".join(f"{alias}.{quote(k)} AS {quote(k)}" for k, alias in _owners(fill, relations).items())
@@ -103,6 +92,8 @@ def ghosts(fill: Fill, relations: Relations) -> Ghosts:
     if len(parents) == 2:
         return _pair_ghosts(fill, relations, parents[0], parents[1])
     (parent,) = parents
+    if key_extensions(fill, parent):
+        raise LookupError(f"{fill.id}: rows keyed by virtual columns of {parent.name} can't be told in advance")
     keys = [quote(k) for k in fill.keys]
     ready = (
         f"SELECT {', '.join(f'a.{k} AS {k}' for k in keys)}, 1 AS {STATE} FROM {parent.base} a "
@@ -213,9 +204,19 @@ def _owners(fill: Fill, relations: Relations) -> dict[str, str]:
 def _items(fill: Fill, relations: Relations) -> str:
     """FROM text of the items whose parents are known."""
     parents = parents_of(fill, relations)
+    known = [_known(fill, p, relations) for p in parents]
     if len(parents) == 1:
-        return f"{parents[0].base} a"
-    return f"({parents[0].base} a JOIN {parents[1].base} b ON {matches('a', 'b', _shared(fill, *parents))})"
+        return f"{known[0]} a"
+    return f"({known[0]} a JOIN {known[1]} b ON {matches('a', 'b', _shared(fill, *parents))})"
+
+
+def _known(fill: Fill, parent: Relation, relations: Relations) -> str:
+    """Rows of a parent; of those, if virtual columns are keys of the fill, the ones where these are known."""
+    extensions = with_keys(key_extensions(fill, parent), parent)
+    if not extensions:
+        return parent.base
+    rows = possible(parent, extensions, relations)
+    return f"(SELECT * FROM ({rows.sql}) WHERE {' AND '.join(f'{s.marker} = 0' for s in rows.sources)})"
 
 
 def _ledger_match(fill: Fill, relations: Relations) -> str:
@@ -226,7 +227,8 @@ def _ledger_match(fill: Fill, relations: Relations) -> str:
 def possible(relation: Relation, extensions: Sequence[Extension], relations: Relations) -> Possible:
     """Return the possible rows of a relation, with the values of the virtual columns that are asked for.
 
-    Other virtual columns are there as NULL, so that names resolve, and are reported as not computed.
+    extensions: the virtual columns, in the order of `names.with_keys`. Others are there as NULL, so that names
+    resolve, and are reported as not computed.
     """
     rows = _rows(relation, relations)
     virtual = {c.lower() for e in relation.extensions for c in e.columns}
@@ -236,29 +238,36 @@ def possible(relation: Relation, extensions: Sequence[Extension], relations: Rel
     sources = []
     private: list[str] = []
     if relation.fill is not None:
-        keys = tuple(f"__k{n}" for n in range(len(relation.fill.keys)))
-        private = [*keys, STATE]
-        sources.append(Unknown(STATE, relation.fill, keys, rows.states))
+        carried = tuple(f"__k{n}" for n in range(len(relation.fill.keys)))
+        private = [*carried, STATE]
+        sources.append(Unknown(STATE, relation.fill, carried, rows.states))
     if not extensions and not virtual:
         return Possible(body, relation.columns, unknown, tuple(sources))
     values = {c.lower(): "NULL" for c in virtual}
     joins = ""
+    states: dict[Fill, str] = {}
     for n, extension in enumerate(extensions):
         fill = extension.fill
+        keys = {k: values[k.lower()] if k.lower() in virtual else f"r.{quote(k)}" for k in fill.keys}
         for column, output in extension.columns.items():
             values[column.lower()] = f"e{n}.{quote(output)}"
             unknown[column.lower()] = f"{{}}.__x{n} <> 0"
-        ledger_keys = ", ".join(map(quote, fill.keys))
-        joins += (
-            f" LEFT JOIN {fill.rows} e{n} ON {matches('r', f'e{n}', fill.keys, fill.null_safe)}"
-            f" LEFT JOIN (SELECT {ledger_keys}, TRUE AS __done FROM {fill.ledger}) l{n}"
-            f" ON {matches('r', f'l{n}', fill.keys, fill.null_safe)}"
+        op = "IS NOT DISTINCT FROM" if fill.null_safe else "="
+        on_row, on_done = (
+            " AND ".join(f"{k} {op} {alias}.{quote(name)}" for name, k in keys.items()) for alias in (f"e{n}", f"l{n}")
         )
-        ghost = f"WHEN r.{STATE} > 0 THEN -1 " if relation.fill is not None else ""
-        private += [f"r.{quote(k)} AS __e{n}_{i}" for i, k in enumerate(fill.keys)]
-        private.append(f"CASE {ghost}WHEN l{n}.__done THEN 0 ELSE 1 END AS __x{n}")
-        carried_keys = tuple(f"__e{n}_{i}" for i in range(len(fill.keys)))
-        sources.append(Unknown(f"__x{n}", fill, carried_keys, (State(fill, frozenset({fill})),)))
+        joins += (
+            f" LEFT JOIN {fill.rows} e{n} ON {on_row}"
+            f" LEFT JOIN (SELECT {', '.join(map(quote, fill.keys))}, TRUE AS __done FROM {fill.ledger}) l{n} ON {on_done}"
+        )
+        waits = [f"r.{STATE} > 0"] if relation.fill is not None else []
+        waits += [f"{states[e.fill]} <> 0" for e in key_extensions(fill, relation)]
+        ghost = f"WHEN {' OR '.join(waits)} THEN -1 " if waits else ""
+        states[fill] = f"(CASE {ghost}WHEN l{n}.__done THEN 0 ELSE 1 END)"
+        private += [f"{k} AS __e{n}_{i}" for i, k in enumerate(keys.values())]
+        private.append(f"{states[fill]} AS __x{n}")
+        carried = tuple(f"__e{n}_{i}" for i in range(len(fill.keys)))
+        sources.append(Unknown(f"__x{n}", fill, carried, (State(fill, frozenset({fill})),)))
     hidden = [
         c for e in relation.extensions for c in e.columns if c.lower() not in {x.lower() for x in relation.columns}
     ]

@@ -133,13 +133,17 @@ class Pair:
 
 @dataclass(eq=False)
 class Join:
-    """A join of two trees. kind: inner, left, right, full, semi, anti, asof or asofleft."""
+    """A join of two trees. kind: inner, left, right, full, semi, anti, asof or asofleft.
+
+    complete: do ``on`` and ``pairs`` say all that it compares (not so where USING's columns can't be told)?
+    """
 
     kind: str
     left: Tree
     right: Tree
     on: exp.Expr | None = None
     pairs: list[Pair] = field(default_factory=list)
+    complete: bool = True
     leaves: tuple[Leaf, ...] = ()
     visible: tuple[Leaf, ...] = ()
     """Items that ON can name."""

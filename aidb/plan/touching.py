@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlglot import exp
 
 from aidb.catalog.relations import Extension, Relation, Relations
+from aidb.plan.names import with_keys
 from aidb.plan.nodes import (
     has_volatile,
     is_aggregate,
@@ -69,14 +70,13 @@ class Touching:
         return any(c.lower() in self._named for c in extension.columns)
 
     def used(self, relation: Relation, alias: str, unread: frozenset[str] | None) -> tuple[Extension, ...]:
-        """Return the virtual columns that a reference may read, by name or by position.
+        """Return the virtual columns that a reference may read, by name or by position, in the order of `with_keys`.
 
         unread: columns that are not read by position; None if none is.
         """
         shown = frozenset() if unread is None else frozenset(c.lower() for c in relation.columns) - unread
-        return tuple(
-            e for e in relation.extensions if self.mentions(e, alias) or any(c.lower() in shown for c in e.columns)
-        )
+        read = (e for e in relation.extensions if self.mentions(e, alias) or any(c.lower() in shown for c in e.columns))
+        return tuple(with_keys(read, relation))
 
     def relation(self, node: exp.Expr) -> Relation | None:
         """Return the relation of the catalog that a table reference names, CTEs left aside."""

@@ -147,7 +147,10 @@ class World:
             fill = extension.fill
             op = "IS NOT DISTINCT FROM" if fill.null_safe else "="
             rows = f'"eager"."answers_{fill.id}"' if eager else fill.rows
-            match = " AND ".join(f"b.{quote(k)} {op} e{n}.{quote(k)}" for k in fill.keys)
+            keys = {
+                k: f"e{virtual[k][0]}.{quote(virtual[k][1])}" if k in virtual else f"b.{quote(k)}" for k in fill.keys
+            }
+            match = " AND ".join(f"{text} {op} e{n}.{quote(k)}" for k, text in keys.items())
             joins += f" LEFT JOIN {rows} e{n} ON {match}"
         return f"SELECT {', '.join(columns)} FROM {base} b{joins}"
 

@@ -20,8 +20,8 @@ OUTER_JOINS = {
     ),
     "virtual-both-sides": "SELECT m.mood FROM mood m LEFT JOIN box b ON b.frame_id = m.frame_id WHERE b.frame_id IS NULL",
     "reject-by-all": (
-        "SELECT f.frame_id FROM frames f LEFT JOIN mood m ON m.frame_id = f.frame_id"
-        " WHERE m.frame_id < ALL (SELECT doc_id FROM Docs WHERE doc_id > 90)"
+        "SELECT b.x FROM frames f LEFT JOIN mood m ON m.frame_id = f.frame_id AND m.mood = 1"
+        " JOIN box b ON b.frame_id = f.frame_id WHERE m.frame_id < ALL (SELECT doc_id FROM Docs WHERE doc_id > 90)"
     ),
     "full-one-side-filtered": (
         "SELECT f.ts, b.x FROM frames f FULL JOIN box b ON b.frame_id = f.frame_id AND f.cam = 1"
@@ -89,13 +89,28 @@ NAMES = {
     "using-full": "SELECT frame_id FROM frames FULL JOIN vagg USING (frame_id) JOIN mood m ON true"
     " WHERE frame_id = m.frame_id",
     "using-right": "SELECT doc_id, m.mood FROM Tag RIGHT JOIN Docs USING (doc_id), mood m WHERE doc_id = m.frame_id",
+    "using-of-unlisted-columns": (
+        "SELECT f.frame_id FROM frames f LEFT JOIN box b ON b.frame_id = f.frame_id AND b.x > 1 WHERE NOT EXISTS"
+        " (SELECT 1 FROM (SELECT 3 AS range) v JOIN range(2) r USING (range)) AND f.cam < 4"
+    ),
+    "natural-of-unlisted-columns": (
+        "SELECT m.frame_id FROM mood m WHERE NOT EXISTS (SELECT 1 FROM box b NATURAL JOIN (SELECT * FROM frames"
+        " WHERE frame_id > 90) v) AND m.frame_id < 3"
+    ),
+    "left-using-of-unlisted-columns": (
+        "SELECT m.mood FROM mood m, (SELECT frame_id AS range FROM frames) v LEFT JOIN range(2) r USING (range)"
+        " WHERE m.frame_id = v.range AND r.range IS NULL"
+    ),
     "semi-hides-outer-name": (
         "SELECT f.frame_id FROM Docs d, frames f WHERE EXISTS"
         " (SELECT 1 FROM mood m SEMI JOIN Tag t ON t.doc_id = m.frame_id WHERE doc_id = m.frame_id)"
     ),
     "semi-hides-qualified-outer-name": (
         "SELECT t.doc_id FROM Docs t WHERE EXISTS"
-        " (SELECT 1 FROM frames f SEMI JOIN mood m ON m.frame_id = f.frame_id AND m.mood > 0 WHERE t.doc_id = f.frame_id)"
+        " (SELECT 1 FROM box f SEMI JOIN Tag t ON t.n = f.x WHERE t.doc_id = f.frame_id)"
+    ),
+    "semi-hides-name-of-outer-row": (
+        "SELECT n FROM Docs WHERE EXISTS (SELECT 1 FROM box f SEMI JOIN Tag t ON t.cls = f.x WHERE n = f.frame_id)"
     ),
     "on-sees-its-own-sides": (
         "SELECT d.doc_id FROM Docs d WHERE EXISTS (SELECT 1 FROM mood m JOIN box b ON b.frame_id = m.frame_id"
@@ -333,7 +348,7 @@ VIRTUAL_COLUMNS = {
     "star-renamed": "SELECT e FROM (SELECT * FROM reviews) t(a, b, c, d, e) WHERE a > 1",
     "table-renamed": "SELECT d FROM reviews t(a, b, c, d) WHERE a > 1",
     "star-union": "SELECT count(*) FROM (SELECT * FROM reviews UNION SELECT * FROM reviews WHERE stars > 2) t",
-    "star-in": "SELECT doc_id FROM Docs WHERE (doc_id, cam, n, 1, 2) IN (SELECT * FROM reviews)",
+    "star-in": "SELECT doc_id FROM Docs WHERE (doc_id, cam, n, 1, 2, 3) IN (SELECT * FROM reviews)",
     "count-star": "SELECT count(*) FROM reviews",
     "exclude": "SELECT * EXCLUDE (tone, lang) FROM reviews WHERE stars > 1",
     "group-by": "SELECT tone, count(*) FROM reviews WHERE stars > 0 GROUP BY tone",
@@ -344,6 +359,9 @@ VIRTUAL_COLUMNS = {
     "natural": "SELECT count(*) FROM reviews NATURAL JOIN (SELECT 1 AS tone)",
     "using": "SELECT count(*) FROM reviews JOIN (SELECT 1 AS tone) t USING (tone)",
     "in-view": "SELECT rid FROM vrev WHERE tone > 1",
+    "keyed-by-virtual-column": "SELECT rid FROM reviews WHERE echo > 1 AND stars > 1",
+    "keyed-by-virtual-column-pruned": "SELECT rid FROM reviews WHERE echo > 1 AND tone > 2",
+    "keyed-by-virtual-column-pivot": "SELECT * FROM (UNPIVOT reviews ON echo, stars INTO NAME k VALUE v) WHERE v > 1",
     "beside-its-keys": "SELECT body, tone FROM reviews WHERE body > 1",
 }
 

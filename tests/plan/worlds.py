@@ -16,7 +16,7 @@ VIEWS = {
 COLUMNS = {
     "frames": ["frame_id", "cam", "ts", "dark"],
     "Docs": ["doc_id", "cam", "n"],
-    "reviews": ["rid", "body", "stars", "tone", "lang"],
+    "reviews": ["rid", "body", "stars", "tone", "lang", "echo"],
     "box": ["frame_id", "box_id", "x", "cls", "hue"],
     "color": ["frame_id", "box_id", "color", "x"],
     "shade": ["frame_id", "box_id", "shade"],
@@ -28,7 +28,7 @@ COLUMNS = {
     "vbox": ["frame_id", "box_id", "x", "cls", "hue", "cam"],
     "vagg": ["frame_id", "n"],
     "vu": ["frame_id", "x"],
-    "vrev": ["rid", "body", "stars", "tone", "lang"],
+    "vrev": ["rid", "body", "stars", "tone", "lang", "echo"],
 }
 
 
@@ -65,4 +65,6 @@ def street(rng: Random, frames: tuple[int, int] = (2, 8), docs: tuple[int, int] 
     spec.extend("box", "hue", "frame_id box_id", [(b[0], b[1], value()) for b in box if rng.random() < 0.9])
     bodies = sorted({r[1] for r in review}, key=repr)
     spec.extend("reviews", "tone lang", "body", [(b, value(), value()) for b in bodies], null_safe=True)
+    values = [None, 0, 1, 2, 3, 4]
+    spec.extend("reviews", "echo", "tone", [(v, value()) for v in values], null_safe=True)
     return spec
