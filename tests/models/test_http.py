@@ -556,9 +556,18 @@ def test_wrong_options(options: dict[str, Any], message: str) -> None:
     assert "hunter2" not in str(e.value)
 
 
+def test_without_outputs_there_is_one_text(serve: Any) -> None:
+    service, _ = serve(constant({"outputs": ["glad", None]}))
+    model = Http("m", Options({"url": service.url}))
+    assert [(o.name, o.type) for o in model.spec.outputs] == [("output", "VARCHAR")]
+    model.load()
+    assert model.predict([pa.array(["a", "b"])]) == {"output": ["glad", None]}
+    model.close()
+
+
 def test_missing_and_unknown_options() -> None:
-    with pytest.raises(ProgrammingError, match="'outputs'"):
-        Http("m", Options({"url": "http://x"}))
+    with pytest.raises(ProgrammingError, match="'url'"):
+        Http("m", Options({}))
     with pytest.raises(UnknownName, match="did you mean timeout"):
         Http("m", Options({"url": "http://x", "outputs": {"y": "INT"}, "time_out": 1}))
 
