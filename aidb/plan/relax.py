@@ -110,7 +110,7 @@ class Relaxer:
 
     def __init__(self, aggregates: frozenset[str]) -> None:
         self.aggregates = aggregates
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, tuple[exp.Expr, str]] = {}  # holds the node, lest another gets its id
 
     def when_unknown(self, scope: Scope, node: exp.Expr, where: Where) -> Flags:
         """See `when_unknown`."""
@@ -118,9 +118,10 @@ class Relaxer:
 
     def text(self, node: exp.Expr) -> str:
         """Return an expression, all of whose columns were resolved, as SQL; printed once, however often it is used."""
-        if id(node) not in self._texts:
-            self._texts[id(node)] = sql_of(node)
-        return self._texts[id(node)]
+        found = self._texts.get(id(node))
+        if found is None:
+            found = self._texts[id(node)] = (node, sql_of(node))
+        return found[1]
 
     def conjuncts(self, scope: Scope, node: exp.Expr | None, where: Where) -> list[Predicate]:
         """Return a relaxed condition as a list of conjuncts, TRUE left out."""
