@@ -78,7 +78,8 @@ def index_video(uri: str) -> VideoIndex:
     if promised > 0:
         times += [times[-1] + max(1, round(step)) * (i + 1) for i in range(promised)]
     known = np.array(times, dtype=np.int64)
-    seconds = (known - known[0]).astype(np.float64) * float(time_base)
+    # Exact before the one rounding at the end: times on a whole second must say so.
+    seconds = (known - known[0]) * time_base.numerator / time_base.denominator
     return VideoIndex(np.arange(len(known)) if counted else known, seconds, width, height, counted)
 
 
