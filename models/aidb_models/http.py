@@ -77,8 +77,9 @@ class Http:
     database); token_env (name of an environment variable with a token, read when the model is first used, sent as
     ``Authorization: Bearer`` or, with token_header, alone in that header; never stored or shown); inputs (names, by
     default ``input``, or ``{'image': 'image', 'x': 'DOUBLE'}``: name -> image, array, text, audio, value, any, or a
-    DuckDB type); outputs (``{'label': 'VARCHAR'}``; by default one text, ``output``); rows (``one`` or ``many``); batch_size (most items a
-    request); concurrency (requests at a time); timeout (seconds, for a whole request); retries, backoff (seconds);
+    DuckDB type); outputs (``{'label': 'VARCHAR'}``; by default
+    one text, ``output``); rows (``one`` or ``many``); batch_size (most items a request);
+    concurrency (requests at a time); timeout (seconds, for a whole request); retries, backoff (seconds);
     rate_limit (requests a second, evenly spaced); max_response_mb; price_per_call (money an item); seconds_per_item
     (a guess for the planner); version (change it when the service's answers change: nothing else can tell).
 
