@@ -232,7 +232,7 @@ def _stale(session: Session, rest: str) -> None:
             )
     union = " UNION ALL ".join(counted) or "SELECT '', 0, ''"
     session.show(
-        f"SELECT * FROM ({union}) AS t(model, answers, why) WHERE answers > 0 ORDER BY model",
+        f"SELECT * FROM ({union}) AS t(model, items, why) WHERE items > 0 ORDER BY model",
         "no answer is stale",
     )
 

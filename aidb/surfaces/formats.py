@@ -82,7 +82,7 @@ def _csv_field(value: str | None) -> str:
 
 def _objects(result: Result) -> Iterator[str]:
     """Each row as a JSON object of one line."""
-    keys = [json.dumps(name, ensure_ascii=False) for name in _names(result)]
+    keys = [json.dumps(name, ensure_ascii=False) for name in _distinct(_names(result))]
     for row in result.texts("json"):
         # A column of JSON may hold line breaks between its tokens; within strings they are escaped.
         values = ("null" if value is None else value.replace("\r", " ").replace("\n", " ") for value in row)
@@ -103,10 +103,23 @@ def _json(result: Result, out: TextIO, before: int) -> None:
     out.write("[]\n" if begin == "[" else "]\n")
 
 
+def _distinct(names: list[str]) -> list[str]:
+    """Names as keys: the second ``a`` is ``a_1``, as in DuckDB's own tables."""
+    found: dict[str, None] = {}
+    for name in names:
+        key, k = name, 0
+        while key in found or (k and key in names):
+            k += 1
+            key = f"{name}_{k}"
+        found[key] = None
+    return list(found)
+
+
 def _parquet(result: Result, out: TextIO, before: int) -> None:
     import pyarrow.parquet as pq
 
-    pq.write_table(result.arrow(), out.buffer)
+    table = result.arrow()
+    pq.write_table(table.rename_columns(_distinct(table.column_names)), out.buffer)
 
 
 # ---- for documents
@@ -178,7 +191,7 @@ def _html_cell(tag: str, value: str | None, class_: str) -> str:
 
 # ---- for eyes
 def _table(result: Result, out: TextIO, before: int) -> str | None:
-    if before:
+    if before and not out.isatty():  # at a prompt they are apart anyway
         out.write("\n")
     return write_table(result, out)
 

@@ -91,11 +91,11 @@ class Session:
         try:
             with interruptible(self.connection.interrupt, self._stopping):
                 cursor = self._watched(sql)
-            note = self._writer.write(cursor) if cursor.description is not None else None
+            note = self._answer(cursor)
         except (Interrupted, KeyboardInterrupt) as stopped:
             report = getattr(stopped, "report", None)
             done = f" ({_models(report)})" if report is not None and _models(report) else ""
-            self.complain(f"interrupted; finished work is kept{done}", place)
+            self.complain(f"interrupted; finished work is kept{done}, the same statement goes on from there", place)
             raise Failed(130) from stopped
         except Error as wrong:
             self.complain(_explained(wrong, place), place)
@@ -106,6 +106,17 @@ class Session:
         if note:
             self.quiet(note)
         self._footer(cursor, time.perf_counter() - begin)
+
+    def _answer(self, cursor: Cursor) -> str | None:
+        """Write the rows, if there are any to write; gives a note if some were left out."""
+        if cursor.description is None:
+            return None
+        if cursor.message and self.form == "table":
+            # EXPLAIN says for eyes what its rows say for programs.
+            self.out.write(cursor.message + "\n")
+            self.out.flush()
+            return None
+        return self._writer.write(cursor)
 
     def show(self, sql: str, nothing: str) -> None:
         """Write the rows of a query of the shell's own; where eyes read them and there are none, say so instead."""
@@ -134,14 +145,12 @@ class Session:
         report = cursor.report
         for text in report.notes:
             self.say(f"note: {text}")
-        if cursor.message and cursor.description is None:
-            said = cursor.message
-        elif cursor.description is not None:
+        if cursor.description is not None:
             said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}"
         elif cursor.rowcount >= 0:
             said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'} changed"
         else:
-            said = "ok"
+            said = cursor.message or "ok"
         if not self.timer:
             if cursor.message and cursor.description is None:
                 self.say(said)
@@ -152,7 +161,8 @@ class Session:
         parts += [f"{column} in [{low:g}, {high:g}]" for column, (low, high) in report.intervals.items()]
         if _models(report):
             parts.append(_models(report))
-        self.quiet(f"{said} ({', '.join(parts)})")
+        # A definition's sentence has commas of its own.
+        self.quiet(f"{said} [{', '.join(parts)}]" if said == cursor.message else ", ".join([said, *parts]))
 
 
 def _models(report: Report) -> str:

@@ -24,9 +24,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 def write_table(result: Result, out: TextIO) -> str | None:
     """Write a result as text in columns; gives a note if rows or columns were left out.
 
-    On a terminal, or if COLUMNS is set, lines are as long as it is wide: long cells end in an ellipsis, and columns that
-    have no room at all are left out from the right. On a terminal `ROWS_ON_SCREEN` rows are enough. Elsewhere nothing is
-    cut.
+    On a terminal, or if COLUMNS is set, lines are as long as it is wide: where there is too little room fractions are
+    rounded, long cells cut, and columns that have no room at all left out from the right. On a terminal `ROWS_ON_SCREEN`
+    rows are enough. Elsewhere nothing is cut.
     """
     from aidb.storage.answer import is_number
 
@@ -38,18 +38,22 @@ def write_table(result: Result, out: TextIO) -> str | None:
     width = get_terminal_size().columns if out.isatty() or os.environ.get("COLUMNS") else None
     names = [_printable(column[0]) for column in description]
     right = [is_number(column[1]) for column in description]
+    fractions = [k for k, column in enumerate(description) if column[1] == "DOUBLE"]
     left = rows = min(result.rowcount, ROWS_ON_SCREEN) if out.isatty() else result.rowcount
     texts = result.texts("shown")
     widths: list[int] = []
+    rounding: list[int] = []
     while left > 0 or not widths:
         chunk = [[_cell(value) for value in row] for row in islice(texts, min(left, _CHUNK))]
         left -= _CHUNK
         if not widths:
-            widths = _widths(names, chunk, width)
+            if width is not None and sum(_widths(names, chunk, None)) + len(_GAP) * (len(names) - 1) > width:
+                rounding = fractions
+            widths = _widths(names, [_rounded(row, rounding) for row in chunk], width)
             out.write(_line(names, widths, right))
             out.write(_GAP.join("-" * w for w in widths) + "\n")
         for cells in chunk:
-            out.write(_line(cells, widths, right, cut=width is not None))
+            out.write(_line(_rounded(cells, rounding), widths, right, cut=width is not None))
     return _note(rows, result.rowcount, len(widths), len(names))
 
 
@@ -96,6 +100,23 @@ def _cell(value: str | None) -> str:
     return "'NULL'" if value == "NULL" else _printable(value)
 
 
+def _rounded(row: list[str], columns: Sequence[int]) -> list[str]:
+    """A row with six significant digits, and at least all those before the point, in some columns."""
+    if not columns:
+        return row
+    return [_short(cell) if k in columns else cell for k, cell in enumerate(row)]
+
+
+def _short(number: str) -> str:
+    whole, _, rest = number.partition(".")
+    digits = len(whole.lstrip("-0"))
+    if not rest.isdigit() or len(rest) <= max(1, 6 - digits):
+        return number  # short enough, or with an exponent, or no number at all
+    if digits == 0:
+        return f"{float(number):.6g}"
+    return f"{float(number):.{max(1, 6 - digits)}f}"
+
+
 def _printable(text: str) -> str:
     """Without characters that would move the cursor, break the line or speak to the terminal; they show as escapes."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
@@ -115,12 +136,19 @@ def _character(c: str) -> int:
 
 
 def _cut(text: str, width: int) -> str:
+    """The text, or its beginning with an ellipsis; of a path or a reference the end says more than what is before it."""
     if _columns(text) <= width:
         return text
-    kept, room = "", width - 1
-    for c in text:
+    if width >= 3 and (text.startswith("<") or ("/" in text and " " not in text)):
+        kept = _first(text[::-1], width - 2)[::-1]
+        return f"{text[0]}…{kept}"
+    return f"{_first(text, width - 1)}…"
+
+
+def _first(text: str, room: int) -> str:
+    """As much of a text as there is room for."""
+    for k, c in enumerate(text):
         room -= _character(c)
         if room < 0:
-            break
-        kept += c
-    return f"{kept}…"
+            return text[:k]
+    return text

@@ -1,0 +1,260 @@
+"""The shell without a person: arguments, scripts, pipes, exit codes, and what goes to which stream."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import aidb
+from aidb.surfaces.formats import FORMATS
+from aidb.surfaces.shell import _FORMATS
+
+Aidb = Callable[..., Any]  # see conftest
+Program = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three pictures of one colour, and one file that is none."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for name, color in (("a", (255, 0, 0)), ("b", (0, 0, 255)), ("c", (255, 0, 0))):
+        Image.fromarray(np.full((8, 8, 3), color, np.uint8)).save(folder / f"{name}.png")
+    (folder / "d.png").write_bytes(b"no picture")
+    return folder
+
+
+def define(pictures: Path) -> str:
+    return (
+        f"CREATE BLOB TABLE photos FROM '{pictures}/*.png'; CREATE MODEL paint USING color;"
+        "CREATE VIRTUAL TABLE hue AS paint(photos.image)"
+    )
+
+
+# ---- rows and the rest
+def test_rows_go_to_stdout_and_the_rest_to_stderr(aidb_: Aidb, pictures: Path, tmp_path: Path) -> None:
+    db = tmp_path / "x.aidb"
+    made = aidb_(db, "-c", define(pictures))
+    assert (made.code, made.out) == (0, "")
+    assert "4 items" in made.err
+
+    asked = aidb_(db, "--format", "csv", "-c", "SELECT color, COUNT(*) AS n FROM hue GROUP BY 1 ORDER BY 1")
+    assert asked.out == "color,n\nblue,1\nred,2\n"
+    assert "2 rows" in asked.err
+    assert "paint: 3 calls" in asked.err
+    assert "1 failed" in asked.err
+    assert "RETRY FAILED" in asked.err
+
+    again = aidb_(db, "--format", "csv", "-c", "SELECT COUNT(*) AS n FROM hue")
+    assert again.out == "n\n3\n"
+    assert "0 calls + " in again.err
+
+
+def test_statements_come_from_arguments_files_and_stdin_in_their_order(aidb_: Aidb, tmp_path: Path) -> None:
+    script = tmp_path / "s.sql"
+    script.write_text("\ufeffINSERT INTO t VALUES (2); -- two\nINSERT INTO t VALUES (3)", encoding="utf-8")
+    done = aidb_(
+        "--format", "csv", "-c", "CREATE TABLE t AS SELECT 1 AS a", "-f", script, "-f", "-", "-c", "FROM t ORDER BY a",
+        stdin="INSERT INTO t VALUES (4)",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "a\n1\n2\n3\n4\n")
+    assert "1 row changed" in done.err
+
+
+def test_a_pipe_needs_no_argument(aidb_: Aidb, tmp_path: Path) -> None:
+    assert aidb_("--format", "csv", stdin="SELECT 42 AS a;\n").out == "a\n42\n"
+    assert aidb_(tmp_path / "x.aidb", stdin="CREATE TABLE t AS SELECT 1 AS a").code == 0
+    assert aidb_(tmp_path / "x.aidb", "--format", "csv", stdin="FROM t").out == "a\n1\n"
+    nothing = aidb_(stdin="-- nothing\n;")
+    assert (nothing.code, nothing.out, nothing.err) == (0, "", "")
+
+
+def test_a_pipe_is_not_read_where_arguments_say_what_to_do(aidb_: Aidb) -> None:
+    assert aidb_("--format", "csv", "-c", "SELECT 1 AS a", stdin="SELECT 2 AS b").out == "a\n1\n"
+
+
+@pytest.mark.parametrize("form", sorted(set(FORMATS) - {"parquet"}))
+def test_every_format_can_be_asked_for(aidb_: Aidb, form: str) -> None:
+    assert "wörd" in aidb_("--format", form, "-c", "SELECT 'wörd' AS a").out
+
+
+def test_parquet_goes_to_a_pipe(program: Program) -> None:
+    done = program("--format", "parquet", "-c", "SELECT range AS a FROM range(3)")
+    assert pq.read_table(io.BytesIO(done.stdout)).to_pydict() == {"a": [0, 1, 2]}
+
+
+def test_formats_of_the_parser_are_those_that_there_are() -> None:
+    assert tuple(FORMATS) == _FORMATS
+
+
+# ---- errors
+def test_an_error_in_sql_is_code_1_with_position_and_hint(aidb_: Aidb) -> None:
+    done = aidb_("-c", "CREATE MODEL paint USSING color")
+    assert (done.code, done.out) == (1, "")
+    assert "line 1, column 20" in done.err
+    assert "^" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_script_stops_at_its_first_error_and_says_where(aidb_: Aidb, tmp_path: Path) -> None:
+    script = tmp_path / "report.sql"
+    script.write_text("SELECT 1 AS a;\n\n-- a comment; with a semicolon\nSELECT\n  nothing;\nSELECT 3 AS c;\n")
+    done = aidb_("--format", "csv", "-f", script, "-c", "SELECT 4 AS d")
+    assert (done.code, done.out) == (1, "a\n1\n")
+    assert f"{script}, line 4, statement 2: " in done.err
+
+
+def test_the_position_in_a_script_counts_from_its_beginning(aidb_: Aidb) -> None:
+    done = aidb_(stdin="SELECT 1;\nCREATE MODEL paint\n  USSING color;")
+    assert done.code == 1
+    assert "stdin, line 2, statement 2" in done.err
+    assert "line 3, column 3" in done.err
+
+
+def test_a_text_that_is_never_closed(aidb_: Aidb) -> None:
+    done = aidb_(stdin="SELECT 1;\nSELECT 'oops;")
+    assert (done.code, done.out) == (1, "")
+    assert "line 2" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--formt", "csv"], "--formt"),
+        (["--format", "xml"], "xml"),
+        (["a.aidb", "b.aidb"], "b.aidb"),
+        (["-f", "no such script.sql"], "no such script.sql"),
+        (["--readonly", "-c", "SELECT 1"], "--readonly"),
+        (["-c"], "-c"),
+    ],
+)
+def test_usage_is_code_2(aidb_: Aidb, arguments: list[str], named: str) -> None:
+    done = aidb_(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert named in done.err
+
+
+def test_a_script_that_is_no_text(aidb_: Aidb, tmp_path: Path) -> None:
+    (tmp_path / "x.sql").write_bytes(b"SELECT '\xff'")
+    done = aidb_("-f", tmp_path / "x.sql")
+    assert done.code == 1
+    assert "UTF-8" in done.err
+
+
+def test_a_database_that_can_not_be_opened(aidb_: Aidb, tmp_path: Path) -> None:
+    (tmp_path / "x.aidb").write_bytes(b"this is no database, whatever its name says" * 100)
+    for arguments in ([tmp_path / "x.aidb"], [tmp_path / "none" / "x.aidb"], [tmp_path / "y.aidb", "--readonly"]):
+        done = aidb_(*arguments, "-c", "SELECT 1")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("error: ")
+        assert "Traceback" not in done.err
+
+
+def test_readonly(aidb_: Aidb, tmp_path: Path) -> None:
+    db = tmp_path / "x.aidb"
+    assert aidb_(db, "-c", "CREATE TABLE t AS SELECT 1 AS a").code == 0
+    assert aidb_(db, "--readonly", "--format", "csv", "-c", "FROM t").out == "a\n1\n"
+    assert aidb_(db, "--readonly", "-c", "INSERT INTO t VALUES (2)").code == 1
+
+
+# ---- what it says about itself
+def test_help_is_short_and_true(aidb_: Aidb) -> None:
+    told = aidb_("--help")
+    assert told.code == 0
+    assert len(told.out.splitlines()) <= 30
+    assert max(map(len, told.out.splitlines())) <= 100
+    for option in ("-c", "-f", "--format", "--readonly", "--no-progress", "--version", "demo"):
+        assert option in told.out
+    for form in FORMATS:
+        assert form in told.out
+
+
+def test_version_and_help_load_nothing_heavy(aidb_: Aidb, program: Program) -> None:
+    assert aidb_("--version").out == f"aidb {aidb.__version__}\n"
+    code = "import sys; from aidb.surfaces.shell import main; main(['--version'])"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in loaded
+    assert not loaded & {"duckdb", "sqlglot", "pyarrow", "numpy", "rich"}
+
+
+def test_the_demo_is_a_command(aidb_: Aidb) -> None:
+    assert "DIR" in aidb_("demo", "--help").out
+
+
+# ---- commands
+def test_commands_tell_what_there_is(aidb_: Aidb, pictures: Path, tmp_path: Path) -> None:
+    db = tmp_path / "x.aidb"
+    aidb_(db, "-c", define(pictures), "-c", "CREATE TABLE plain AS SELECT 1 AS a; CREATE VIEW seen AS FROM plain")
+    asked = aidb_(db, "--format", "json", "-c", ".tables")
+    assert [(row["name"], row["kind"]) for row in json.loads(asked.out)] == [
+        ("photos", "blob table"), ("hue", "virtual table"), ("plain", "table"), ("seen", "view"),
+    ]  # fmt: skip
+    assert json.loads(aidb_(db, "--format", "json", "-c", ".models").out)[0]["name"] == "paint"
+    assert "no model has run" in aidb_(db, "-c", ".cost").err
+    assert "no item has failed" in aidb_(db, "-c", ".errors").err
+    assert "no answer is stale" in aidb_(db, "-c", ".stale").err
+
+    aidb_(db, "-c", "SELECT * FROM hue")
+    (cost,) = json.loads(aidb_(db, "--format", "json", "-c", ".cost").out)
+    assert (cost["model"], cost["failed"]) == ("paint", 1)
+    (error,) = json.loads(aidb_(db, "--format", "json", "-c", ".errors").out)
+    assert error["model"] == "paint"
+    assert "0 items" in aidb_(db, "-c", ".cost SELECT * FROM hue WHERE image_id < 3").out
+
+    aidb_(db, "-c", "CREATE OR REPLACE MODEL paint USING color WITH (middle = 0.25)")
+    stale = aidb_(db, "--format", "json", "-c", ".stale")
+    assert [(row["model"], row["items"]) for row in json.loads(stale.out)] == [("paint", 4)]
+
+
+def test_schema_makes_everything_anew(aidb_: Aidb, pictures: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.aidb", tmp_path / "two.aidb"
+    aidb_(
+        one, "-c",
+        "CREATE TABLE plain AS SELECT 1 AS a, 'x' AS \"order\"; CREATE VIEW seen AS FROM plain;"
+        "CREATE BLOB TABLE \"odd name\" AS SELECT a, \"order\" FROM plain KEY (a);" + define(pictures),
+    )  # fmt: skip
+    first = aidb_(one, "-c", ".schema").out
+    made = aidb_(two, stdin=first)
+    assert made.code == 0, made.err
+    assert aidb_(two, "-c", ".schema").out == first
+    assert aidb_(one, "-c", ".schema hue").out.startswith("CREATE VIRTUAL TABLE hue AS paint(photos.image);")
+    unknown = aidb_(one, "-c", ".schema nothing")
+    assert unknown.code == 1
+    assert "nothing" in unknown.err
+
+
+def test_a_script_may_hold_commands(aidb_: Aidb, tmp_path: Path) -> None:
+    inner = tmp_path / "inner file.sql"
+    inner.write_text("SELECT 'inner' AS a")
+    done = aidb_(stdin=f".mode csv\n.timer off\nSELECT 1 +\n.5 AS a;\n.read {inner}\n.quit\nSELECT 3;\n")
+    assert (done.code, done.out) == (0, "a\n1.5\na\ninner\n"), done.err
+    assert "row" not in done.err.replace("rows, seconds and calls", "")
+
+
+def test_a_mistaken_command_is_code_1_with_a_hint(aidb_: Aidb) -> None:
+    done = aidb_("-c", ".tabels")
+    assert done.code == 1
+    assert ".tables" in done.err
+    assert aidb_("-c", ".mode xml").code == 1
+    assert aidb_("-c", ".timer maybe").code == 1
+    assert aidb_("-c", ".read").code == 1
+    assert aidb_("-c", ".quit now").code == 1
+    assert aidb_("-c", ".help").err.count("\n  .") == 11
+
+
+# ---- the other end of the pipe
+def test_a_reader_that_has_enough_costs_no_word() -> None:
+    command = f"'{sys.executable}' -m aidb --format csv -c 'SELECT range AS a FROM range(2000000)' | head -n 2"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("a\n0\n", "")
