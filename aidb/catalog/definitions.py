@@ -70,11 +70,17 @@ class VirtualColumns:
     args: tuple[tuple[str, str], ...]
 
 
+Rest = tuple[int, str, tuple[str, ...], bool]
+"""Of a blob table what answers rest on: its id, its key column, plain columns, and whether on its content."""
+
+
 @dataclass(frozen=True)
 class FillDefinition:
     """Storage of one model over one choice of inputs, for one fingerprint of both.
 
     lineage: digest of the model's fingerprint and of everything its inputs descend from; a fill is found again by it.
+    args, parents, keys and ordinal are as people call them now; as stored, they are as they were called first, and the
+    columns of the tables `rows` and `ledger` are named so. rests: what of each blob table the answers depend on.
     """
 
     id: int
@@ -88,6 +94,7 @@ class FillDefinition:
     ordinal: str | None
     null_safe: bool
     sequential: bool
+    rests: tuple[Rest, ...] = ()
 
     @property
     def rows(self) -> str:

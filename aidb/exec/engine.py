@@ -17,9 +17,11 @@ from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
-from aidb.exec.registry import STORED, Functions, Registry
+from aidb.exec.registry import STORED, Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
+from aidb.exec.snapshot import Functions
+from aidb.exec.writing import Writing, moves_away
 from aidb.plan.calls import CallPlan, plan_calls
 from aidb.report import Report
 from aidb.spi import Connector, Model
@@ -79,12 +81,14 @@ class Engine:
         self.settings = Settings()
         self.progress: Callable[[Progress], None] | None = None
         self._control: Control | None = None
-        self._definer = Definer(self.database, self.registry, self.pool, self.connectors, self._prepared)
+        self._definer = Definer(
+            self.database, self.registry, self.pool, self.connectors, self._prepared, self._check_running
+        )
+        self._writing = Writing(self.registry, self._definer.drop_columns)
 
     # ---- life
     def register(self, model: Model, name: str) -> str:
         """Make a Python object usable in SQL as a model."""
-        self._definer.check_can_define()
         return self._definer.register(name, PYTHON, {}, model)
 
     def register_connector(self, connector: Connector) -> None:
@@ -274,18 +278,18 @@ class Engine:
     # ---- other statements
     def _native(self, sql: str, parameters: Parameters) -> Outcome:
         """DuckDB's own statement; models run first for a SELECT inside it."""
+        self.registry.catch_up()
+        self._writing.read(sql)  # what may not be written is refused before any model runs for it
         span = inner_query(sql)
-        self._protect(sql)
+        inner = parse(sql[span[0] : span[1]]) if span is not None else None
+        words = sql[: span[0]].upper().split() if span is not None else []
         with self._running() as control:
-            if span is None:
-                self._materialise_touched(sql, control)
-                return Outcome(self.database.execute(self._redirected(sql), parameters), self._report(control))
-            inner = parse(sql[span[0] : span[1]])
-            if not isinstance(inner, Query):
-                return Outcome(self.database.execute(sql, parameters), self._report(control))
+            if span is None or not isinstance(inner, Query) or (words[:1] == ["CREATE"] and "VIEW" in words):
+                if isinstance(inner, Query):
+                    self._check_guarantee(inner)
+                    return Outcome(self._write(sql, parameters, prune=True), self._report(control))
+                return Outcome(self._write(sql, parameters), self._report(control))
             self._check_guarantee(inner)
-            if sql.lstrip()[:12].upper().split()[:1] == ["CREATE"] and " VIEW " in f" {sql[: span[0]].upper()} ":
-                return Outcome(self.database.execute(sql, parameters), self._report(control))
             with self._bound(inner.core) as bound:
                 plan = self._plan(bound, parameters)
                 before: Counter[str] = Counter()
@@ -293,49 +297,31 @@ class Engine:
                     before = self._cached(plan)
                     # LIMIT may stop early here as well, but the rows that count are the statement's own.
                     self._materialise(plan, bound, parameters, control)
-                text = (
-                    sql[: span[0]]
-                    + (bound.final if bound.final != inner.core else sql[span[0] : span[1]])
-                    + sql[span[1] :]
-                )
-                answer = self.database.execute(self._redirected(text), parameters)
+                middle = bound.final if bound.final != inner.core else sql[span[0] : span[1]]
+                answer = self._write(sql[: span[0]] + middle + sql[span[1] :], parameters, prune=True)
                 return Outcome(answer, self._report(control, plan, before))
 
-    def _materialise_touched(self, sql: str, control: Control) -> None:
-        """For UPDATE, DELETE, MERGE and the like, which can't be pruned: everything of ours that they read."""
-        if not any(word in sql.lower() for word in (t.lower() for t in self.registry.names())):
-            return
-        names = [n for n in self.registry.names() if n.lower() in sql.lower() and n.lower() in self.registry.virtual]
-        for name in names:
-            with self._bound(f"SELECT * FROM {quoted(name)}") as bound:
-                plan = self._plan(bound, None)
-                if plan is not None:
-                    self._materialise(plan, bound, None, control)
+    def _write(self, sql: str, parameters: Parameters, *, prune: bool = False) -> Answer:
+        """Run a statement that may change something. prune: what the query inside of it needs is there already."""
+        write = self._writing.read(sql)
+        for query in () if prune and not write.asks else write.needs:
+            self._prepared(query)
+        if write.then is None:
+            where = self.database.place() if moves_away(sql) else None
+            answer = self.database.execute(write.sql, parameters)
+            if where is not None:
+                self.database.stay(where)
+        else:
+            with self.registry.changing():
+                answer = self.database.execute(write.sql, parameters) if write.sql else Answer()
+                write.then()
+        if write.changes_names:
+            self.registry.forget_natives()
+        return answer
 
-    def _protect(self, sql: str) -> None:
-        """Our own schemas are not for writing."""
-        words = sql.split(None, 1)
-        verb = words[0].upper() if words else ""
-        if verb in ("INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "TRUNCATE", "MERGE") and INTERNAL in sql.lower():
-            raise ProgrammingError(f"the schema {INTERNAL} is kept by AIDB and can't be written by hand")
-        if verb in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE"):
-            for name in self.registry.names():
-                target = sql.lower().replace('"', "").split(" set ")[0].split(" select ")[0].split("(")[0].split()
-                if name.lower() in target[:4]:
-                    kind = "blob" if name.lower() in self.registry.blobs else "virtual"
-                    how = "REFRESH BLOB TABLE lists its items again" if kind == "blob" else "its model fills it"
-                    raise ProgrammingError(f"{name} is a {kind} table and can't be written by hand: {how}")
-
-    def _redirected(self, sql: str) -> str:
-        """A change of a plain table that has virtual columns goes to what is stored of it."""
-        verb = (sql.split(None, 1) or [""])[0].upper()
-        if verb not in ("INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "ALTER", "DROP"):
-            return sql
-        for added in self.registry.columns:
-            if added.table.lower() in self.registry.blobs or added.table.lower() in self.registry.virtual:
-                continue
-            sql = redirect(sql, added.table, added.table + STORED)
-        return sql
+    def _check_running(self) -> None:
+        if self._control is not None:
+            self._control.check()
 
     def _show(self, statement: Show) -> Outcome:
         if statement.what not in SHOWN:
@@ -448,13 +434,3 @@ class Engine:
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
         return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
-
-
-def redirect(sql: str, name: str, stored: str) -> str:
-    """The text with its first mention of a table, quoted or not, replaced.
-
-    >>> redirect("INSERT INTO Reviews VALUES (1)", "reviews", "reviews__stored")
-    'INSERT INTO "reviews__stored" VALUES (1)'
-    """
-    pattern = rf'(?<![\w"\'])("{re.escape(name)}"|{re.escape(name)})(?![\w"])'
-    return re.sub(pattern, lambda _: quoted(stored), sql, count=1, flags=re.IGNORECASE)

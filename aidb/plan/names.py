@@ -20,17 +20,21 @@ def quote(name: str) -> str:
 def unquoted(name: str) -> str:
     """Return a qualified SQL name without its quotes, in lower case, without the default schema.
 
-    DuckDB reports tables of a statement with their alias; that is left out.
+    DuckDB reports tables of a statement with their alias; that is left out. A subselect that gives the columns of one
+    table other names, as `Fill.rows` may be, counts as that table.
 
     >>> unquoted('"aidb_internal"."rows_3" AS b'), unquoted("main.Box")
     ('aidb_internal.rows_3', 'box')
     """
+    renamed = _RENAMED.match(name)
+    name = renamed[1] if renamed else name
     qualified = _QUALIFIED.match(name)
     parts = _PART.findall(qualified[0] if qualified else name)
     plain = [quoted.replace('""', '"') or bare for quoted, bare in parts]
     return ".".join(plain[1:] if len(plain) == 2 and plain[0].lower() == "main" else plain).lower()
 
 
+_RENAMED = re.compile(r"\(SELECT .* FROM (\S+)\)$", re.DOTALL)
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."\s]+)')
 _QUALIFIED = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern}))*")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,6 +35,7 @@ class AnsweredBatch:
 
     keys: the items, columns as `FillDefinition.keys`. rows: validated outputs; for rows="many" with ``_row`` (place of
     the item in the batch), else one row for each item that did not fail, in order. failures: by place in the batch.
+    again: items that failed are not done: the next query that needs them asks again.
     """
 
     fill: FillDefinition
@@ -43,6 +45,7 @@ class AnsweredBatch:
     started: datetime
     seconds: float
     device: str
+    again: bool = False
 
 
 class AnswerWriter:
@@ -50,6 +53,7 @@ class AnswerWriter:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._db = connection
+        self._troubled: set[int] | None = None
 
     def write(self, batches: Sequence[AnsweredBatch]) -> None:
         """Store several batches, all or none."""
@@ -60,7 +64,9 @@ class AnswerWriter:
                     self._write(batch)
                 self._db.commit()
             except BaseException:
-                self._db.rollback()
+                # A COMMIT that failed (a full disk) has ended the transaction already.
+                with suppress(duckdb.Error):
+                    self._db.rollback()
                 raise
 
     def log(self, sql: str, report: str, started: datetime) -> None:
@@ -74,6 +80,8 @@ class AnswerWriter:
         fill = batch.fill
         row = self._db.execute(f"SELECT nextval('{INTERNAL}.call_ids')").fetchall()
         call = int(row[0][0])
+        if fill.sequential:
+            self._forget(batch)
         table = answer_table(batch)
         if table.num_rows:
             self._insert(fill.rows, table)
@@ -81,13 +89,29 @@ class AnswerWriter:
         failed = np.zeros(n, bool)
         failed[[f.row for f in batch.failures]] = True
         ledger = batch.keys.append_column("_call", pa.repeat(pa.scalar(call, pa.int64()), n))
-        self._insert(fill.ledger, ledger.append_column("_failed", pa.array(failed)))
+        ledger = ledger.append_column("_failed", pa.array(failed))
+        self._insert(fill.ledger, ledger.filter(pa.array(~failed)) if batch.again else ledger)
         self._db.execute(
             f"INSERT INTO {INTERNAL}.calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [call, fill.id, batch.started, batch.seconds, n, table.num_rows, len(batch.failures), batch.device],
         )
+        if self._troubled is None:
+            rows = self._db.execute(f"SELECT DISTINCT fill FROM {INTERNAL}.errors").fetchall()
+            self._troubled = {int(fill) for (fill,) in rows}
+        if fill.id in self._troubled:
+            self._settle(batch, failed)
         if batch.failures:
             self._record(batch, call)
+
+    def _forget(self, batch: AnsweredBatch) -> None:
+        """A file is answered as a whole, so that what was known of its items gives way (after RETRY FAILED)."""
+        same = " AND ".join(f"a.{quoted(n)} = k.{quoted(n)}" for n in batch.keys.column_names)
+        self._db.register("aidb_again", batch.keys)
+        try:
+            for table in (batch.fill.rows, batch.fill.ledger):
+                self._db.execute(f"DELETE FROM {table} a USING aidb_again k WHERE {same}")
+        finally:
+            self._db.unregister("aidb_again")
 
     def _insert(self, name: str, table: pa.Table) -> None:
         self._db.register("aidb_answers", table)
@@ -96,7 +120,24 @@ class AnswerWriter:
         finally:
             self._db.unregister("aidb_answers")
 
+    def _settle(self, batch: AnsweredBatch, failed: np.ndarray) -> None:
+        """Items that have an answer now are errors no more."""
+        answered = batch.keys.filter(pa.array(~failed))
+        parts = [
+            f"(e.item::JSON->>{_path(n)}) IS NOT DISTINCT FROM k.{quoted(n)}::VARCHAR" for n in answered.column_names
+        ]
+        self._db.register("aidb_answered", answered)
+        try:
+            self._db.execute(
+                f"DELETE FROM {INTERNAL}.errors e WHERE e.fill = {batch.fill.id} AND EXISTS "
+                f"(SELECT 1 FROM aidb_answered k WHERE {' AND '.join(parts)})"
+            )
+        finally:
+            self._db.unregister("aidb_answered")
+
     def _record(self, batch: AnsweredBatch, call: int) -> None:
+        assert self._troubled is not None
+        self._troubled.add(batch.fill.id)
         names = [name for name, _ in batch.fill.keys]
         for failure in batch.failures:
             key = {name: batch.keys.column(name)[failure.row].as_py() for name in names}
@@ -137,16 +178,6 @@ def retry_failed(db: duckdb.DuckDBPyConnection, fills: Sequence[FillDefinition])
     for fill in fills:
         count += len(db.execute(f"DELETE FROM {fill.ledger} WHERE _failed RETURNING 1").fetchall())
     return count
-
-
-def clear_errors(db: duckdb.DuckDBPyConnection, fill: FillDefinition) -> None:
-    """Drop the errors of items that have an answer by now."""
-    names = [name for name, _ in fill.keys]
-    parts = " AND ".join(f"(e.item::JSON->>{_path(n)}) IS NOT DISTINCT FROM l.{quoted(n)}::VARCHAR" for n in names)
-    db.execute(
-        f"DELETE FROM {INTERNAL}.errors e WHERE e.fill = {fill.id} AND EXISTS "
-        f"(SELECT 1 FROM {fill.ledger} l WHERE NOT l._failed AND {parts})"
-    )
 
 
 def _path(name: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from aidb import errors
+from aidb.catalog.names import literal, quoted
 from aidb.storage import schema
 from aidb.storage.answer import Answer
 
@@ -21,6 +23,23 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 _RESERVED = {"aidb", "aidb_internal", "temp", "system", "main", "memory"}
 """A file of such a name would make ``aidb.models`` ambiguous (catalog or schema?): it is attached under another."""
+
+
+class Shared:
+    """What the connections of this process to one file have in common.
+
+    version: goes up whenever one of them changes what names mean. lock: held while storage for answers is made.
+    """
+
+    def __init__(self, root: duckdb.DuckDBPyConnection, use: str | None) -> None:
+        self.root, self.use = root, use
+        self.lock = threading.RLock()
+        self.version = 0
+        self.connections = 0
+
+
+_open_files: dict[tuple[str, bool], Shared] = {}
+_opening = threading.Lock()
 
 
 class Database:
@@ -33,51 +52,80 @@ class Database:
     def __init__(self, path: str | os.PathLike[str] = ":memory:", *, read_only: bool = False) -> None:
         self.path = os.fspath(path)
         self.read_only = read_only
-        self._use: str | None = None
+        self.lock = threading.RLock()
+        self._depth = 0
+        self._closed = False
+        self._file = None if self.path.startswith(":memory:") else (os.path.realpath(self.path), read_only)
+        with _opening:
+            shared = None if self._file is None else _open_files.get(self._file)
+            self.shared = shared or self._connect()
+            if self._file is not None:
+                _open_files[self._file] = self.shared
+            self.shared.connections += 1
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        try:
+            self.user = self.cursor()
+            with self.shared.lock:
+                self.is_aidb = self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> Shared:
+        """The first connection of this process."""
         config = {"autoinstall_known_extensions": "false"}
-        stem = Path(self.path).stem.lower()
+        stem = Path(self.path).name.split(".")[0].lower()  # what DuckDB calls the catalog of a file
         with translated():
             try:
-                if self.path != ":memory:" and stem in _RESERVED:
-                    self.root = duckdb.connect(":memory:", config=config)
-                    self._use = stem + "_db"
-                    options = " (READ_ONLY)" if read_only else ""
-                    self.root.execute(f"ATTACH '{self.path.replace(chr(39), chr(39) * 2)}' AS {self._use}{options}")
-                    self.root.execute(f"USE {self._use}")
-                else:
-                    self.root = duckdb.connect(self.path, read_only=read_only, config=config)
-            except duckdb.IOException as e:
+                if self._file is None or stem not in _RESERVED:
+                    return Shared(duckdb.connect(self.path, read_only=self.read_only, config=config), None)
+                root, use = duckdb.connect(":memory:", config=config), stem + "_db"
+                options = " (READ_ONLY)" if self.read_only else ""
+                root.execute(f"ATTACH {literal(self.path)} AS {use}{options}")
+                return Shared(root, use)
+            except duckdb.Error as e:
                 raise self._cannot_open(e) from e
-        self.user = self.cursor()
-        self.lock = threading.RLock()
-        self.is_aidb = self._prepare()
 
     def _cannot_open(self, e: Exception) -> errors.OperationalError:
         text = str(e)
-        if "lock" in text.lower():
+        if "set lock" in text.lower() or "conflicting lock" in text.lower():
             holder = re.search(r"PID (\d+)", text)
             who = f" (process {holder.group(1)})" if holder else ""
             return errors.OperationalError(
                 f"{self.path} is open in another process{who}: one process may write a database at a time. "
                 "Close it there, or, if nobody writes, open it everywhere with read_only=True"
             )
+        if "different configuration" in text or "already attached" in text:
+            return errors.OperationalError(
+                f"{self.path} is open in this process in another way: open it with the same read_only everywhere"
+            )
+        if self.read_only and not os.path.exists(self.path):
+            return errors.OperationalError(f"{self.path} does not exist, and read_only=True makes no new file")
+        if "orrupt" in text or "not a valid" in text or "Could not read enough" in text:
+            return errors.OperationalError(f"{self.path} is damaged, or no database: {text}")
         return errors.OperationalError(f"can't open {self.path}: {text}")
 
     def _prepare(self) -> bool:
         """Create or migrate our schemas; False for a read-only file that has none."""
         with translated():
-            has = self.root.execute(
-                "SELECT count(*) FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'meta' "
-                "AND database_name = current_database()",
+            there = self.user.execute(
+                "SELECT schema_name FROM duckdb_schemas() WHERE schema_name = ? AND database_name = current_database()",
                 [schema.INTERNAL],
             ).fetchall()
-            if not has[0][0]:
+            if not there:
                 if self.read_only:
                     return False
-                self.root.execute(f"BEGIN; {schema.CREATE} COMMIT")
+                self._create()
                 return True
-            row = self.root.execute(f"SELECT version FROM {schema.INTERNAL}.meta").fetchall()
-        version = row[0][0] if row else 0
+            try:
+                row = self.user.execute(f"SELECT version FROM {schema.INTERNAL}.meta").fetchall()
+                version = int(row[0][0])
+            except (duckdb.CatalogException, duckdb.BinderException, IndexError, TypeError, ValueError) as e:
+                raise errors.IntegrityError(
+                    f"{self.path} has a schema {schema.INTERNAL} that is not AIDB's; rename it, or use another file"
+                ) from e
+            except duckdb.Error as e:
+                raise self._cannot_open(e) from e
         if version > schema.VERSION:
             raise errors.OperationalError(
                 f"{self.path} was written by a newer AIDB (layout {version}, this one knows {schema.VERSION}): upgrade AIDB"
@@ -85,6 +133,16 @@ class Database:
         if version < schema.VERSION:
             self._migrate(version)
         return True
+
+    def _create(self) -> None:
+        try:
+            with self.transaction():
+                self.user.execute(schema.CREATE)
+        except errors.ProgrammingError as e:
+            raise errors.IntegrityError(
+                f"{self.path} has something of its own in the schema aidb, where AIDB's tables belong; rename it, or "
+                f"use another file: {e}"
+            ) from e
 
     def _migrate(self, version: int) -> None:
         if self.read_only:
@@ -94,15 +152,45 @@ class Database:
         steps = [schema.MIGRATIONS.get(v) for v in range(version, schema.VERSION)]
         if any(s is None for s in steps):
             raise errors.OperationalError(f"{self.path} has layout {version}, which this AIDB can't migrate")
-        with translated():
-            body = "; ".join(s for s in steps if s)
-            self.root.execute(f"BEGIN; {body}; UPDATE {schema.INTERNAL}.meta SET version = {schema.VERSION}; COMMIT")
+        with self.transaction():
+            for step in steps:
+                assert step is not None
+                self.user.execute(step)
+            self.user.execute(f"UPDATE {schema.INTERNAL}.meta SET version = {schema.VERSION}")
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, on the user's connection; inside of another one of ours a part of it.
+
+        Raises `OperationalError` if the user has begun one: it could be rolled back, and we not know.
+        """
+        with self.lock, translated():
+            if self._depth == 0:
+                if self.in_transaction():
+                    raise errors.OperationalError(
+                        "definitions can't be part of a transaction that you began: COMMIT or ROLLBACK first"
+                    )
+                self.user.execute("BEGIN")
+            self._depth += 1
+            try:
+                yield
+                if self._depth == 1:
+                    self.user.execute("COMMIT")
+            except BaseException:
+                if self._depth == 1:
+                    # A COMMIT that fails, or a fatal error, has ended the transaction already.
+                    with suppress(duckdb.Error):
+                        self.user.execute("ROLLBACK")
+                raise
+            finally:
+                self._depth -= 1
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Another connection to the same database, for one thread at a time."""
-        cursor = self.root.cursor()
-        if self._use is not None:
-            cursor.execute(f"USE {self._use}")
+        cursor = self.shared.root.cursor()
+        if self.shared.use is not None:
+            cursor.execute(f"USE {self.shared.use}")
+        self._cursors.add(cursor)
         return cursor
 
     def query(self, sql: str, parameters: Parameters = None) -> pa.Table:
@@ -141,9 +229,31 @@ class Database:
         with self.lock, translated():
             return bool(self._transaction() == self._transaction())
 
+    def is_in_users_transaction(self) -> bool:
+        """`in_transaction`, and not in one of ours."""
+        with self.lock:
+            return self._depth == 0 and self.in_transaction()
+
     def _transaction(self) -> Any:
         """Id of the current transaction: each statement outside of one has its own."""
         return self.user.execute("SELECT txid_current()").fetchall()
+
+    def place(self) -> tuple[str, str]:
+        """The database and the schema that unqualified names mean."""
+        with self.lock, translated():
+            row = self.user.execute("SELECT current_database(), current_schema()").fetchall()[0]
+        return str(row[0]), str(row[1])
+
+    def stay(self, place: tuple[str, str]) -> None:
+        """Go back to a place. Raises `NotSupportedError` if we had left it."""
+        now = self.place()
+        if now != place:
+            with self.lock, translated():
+                self.user.execute(f"USE {quoted(place[0])}.{quoted(place[1])}")
+            raise errors.NotSupportedError(
+                f"unqualified names stand for {place[0]}.{place[1]}, where AIDB's tables are; "
+                f"name others with their database or schema: {now[0]}.{now[1]}.table"
+            )
 
     def touched(self, sql: str) -> set[str] | None:
         """Qualified names of the tables that DuckDB's own binder finds in a query; None if it can't say."""
@@ -159,9 +269,17 @@ class Database:
 
     def close(self) -> None:
         """Write everything out and let the file go."""
-        with self.lock:
-            self.user.close()
-            self.root.close()
+        with self.lock, _opening:
+            if self._closed:
+                return
+            self._closed = True
+            for cursor in list(self._cursors):
+                cursor.close()
+            self.shared.connections -= 1
+            if self.shared.connections == 0:
+                if self._file is not None:
+                    _open_files.pop(self._file, None)
+                self.shared.root.close()
 
 
 def _reads(sql: str) -> bool:

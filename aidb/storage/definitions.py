@@ -49,6 +49,8 @@ def _read(cls: Callable[..., T], text: str) -> T:
 class Definitions:
     """The catalog on disk. `write` and `remove` take part in the transaction of the connection they are given."""
 
+    key_of = staticmethod(key_of)
+
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
@@ -59,9 +61,12 @@ class Definitions:
         ).fetchall()
         return [_read(KINDS[kind], text) for kind, text in rows]
 
-    def fills(self) -> list[FillDefinition]:
-        """Every fill that ever was made and not dropped."""
-        rows = self._connection.execute(f"SELECT definition FROM {INTERNAL}.fills ORDER BY id").fetchall()
+    def fills(self, lineage: str | None = None) -> list[FillDefinition]:
+        """Every fill that ever was made and not dropped, or the one of a lineage."""
+        rows = self._connection.execute(
+            f"SELECT definition FROM {INTERNAL}.fills WHERE $lineage IS NULL OR lineage = $lineage ORDER BY id",
+            {"lineage": lineage},
+        ).fetchall()
         return [_read(FillDefinition, text) for (text,) in rows]
 
     def next_id(self) -> int:
@@ -110,6 +115,6 @@ class Definitions:
             self._connection.execute(f"DELETE FROM {INTERNAL}.{table} WHERE {column} = ?", [fill.id])
 
 
-def lineage(model_fingerprint: str, args: tuple[tuple[str, str], ...], sources: tuple[str, ...]) -> str:
-    """Digest of a model and of what its inputs descend from."""
-    return fingerprint(model_fingerprint, [column.lower() for _, column in args], list(sources))
+def lineage(model: ModelDefinition, sources: list[list[object]]) -> str:
+    """Digest of a model and of what each of its inputs descends from."""
+    return fingerprint(model.name.lower(), model.fingerprint, model.rows, sources)
