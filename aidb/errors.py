@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from aidb.report import Report
 
 
+_FEW = 24
+"""So many names or fewer are all listed in a message."""
+
+
 class Warning(Exception):  # noqa: A001  PEP 249 fixes the name
     """Something the user should know; the answer stands."""
 
@@ -149,10 +153,13 @@ class UnknownName(ProgrammingError):
         names = sorted(set(available))
         near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=3, cutoff=0.5)
         shown = [n for n in names if n.lower() in near]
+        others = [n for n in names if n not in shown]
         if shown:
-            tail = f"; did you mean {' or '.join(shown)}?"
+            # What looks like a name is not always what was meant.
+            rest = f" There is also {', '.join(others)}" if others and len(names) <= _FEW else ""
+            tail = f"; did you mean {' or '.join(shown)}?{rest}"
         elif names:
-            tail = f"; there is {', '.join(names[:8])}{'...' if len(names) > 8 else ''}"
+            tail = f"; there is {', '.join(names[:_FEW])}{'...' if len(names) > _FEW else ''}"
         else:
             tail = ""
         return cls(f"unknown {kind} {name!r}{tail}" + (f" ({hint})" if hint else ""))

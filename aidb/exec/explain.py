@@ -108,7 +108,7 @@ def _note(m: ModelEstimate) -> str:
         return "guessed: its inputs are not known yet"
     if m.missing == 0:
         return "all answers are stored"
-    return f"at most; {m.missing:,} items have no answer yet"
+    return f"at most; {m.missing:,} item{' has' if m.missing == 1 else 's have'} no answer yet"
 
 
 def estimate(

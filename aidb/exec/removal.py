@@ -64,7 +64,7 @@ class Removal:
         if users and not s.cascade:
             raise ProgrammingError(
                 f"{', '.join(n for _, n in users)} rest{'s' * (len(users) == 1)} on {s.kind} {name}; "
-                "DROP ... CASCADE drops both"
+                "DROP ... CASCADE drops them too"
             )
         with registry.changing():
             for kind, user in users[::-1]:
