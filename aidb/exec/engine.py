@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aidb.catalog.names import quoted
-from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
+from aidb.errors import BudgetExceeded, Interrupted, ModelError, NotSupportedError, ProgrammingError
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
-from aidb.exec.pipeline import Worker
 from aidb.exec.registry import STORED, Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
@@ -46,7 +44,6 @@ from aidb.sql.statements import (
     RetryFailed,
     SetOption,
     Show,
-    Statement,
 )
 from aidb.storage.answer import Answer
 from aidb.storage.database import Database, Parameters
@@ -84,7 +81,6 @@ class Engine:
         self.settings = Settings()
         self.progress: Callable[[Progress], None] | None = None
         self._control: Control | None = None
-        self._one = threading.RLock()
         self._definer = Definer(
             self.database, self.registry, self.pool, self.connectors, self._prepared, self._check_running
         )
@@ -108,19 +104,14 @@ class Engine:
 
     def close(self) -> None:
         """Finish what is in flight, close models and the file."""
-        try:
-            self.materialiser.settle()
-        finally:  # a second Ctrl-C gives up what is in flight
-            self.pool.close()
-            self.database.close()
+        self.materialiser.settle()
+        self.pool.close()
+        self.database.close()
 
     # ---- statements
     def run(self, sql: str, parameters: Parameters = None) -> Outcome:
         """Run one statement."""
-        with self._turn():
-            return self._run(parse(sql), parameters)
-
-    def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
+        statement = parse(sql)
         match statement:
             case Query():
                 return self._query(statement, parameters)
@@ -157,21 +148,6 @@ class Engine:
 
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
-        with self._turn():
-            return self._explain(sql, parameters)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One statement at a time, whichever threads ask; only `interrupt` needs no turn."""
-        thread = threading.current_thread()
-        if isinstance(thread, Worker) and thread.control is self._control:
-            raise InterfaceError(
-                "a model can't run SQL on the connection that waits for its answer: let it connect on its own"
-            )
-        with self._one:
-            yield
-
-    def _explain(self, sql: str, parameters: Parameters) -> Explanation:
         statement = parse(sql)
         if isinstance(statement, Native) and (span := inner_query(sql)) is not None:
             statement = parse(sql[span[0] : span[1]])
@@ -190,12 +166,12 @@ class Engine:
     # ---- queries
     def _query(self, statement: Query, parameters: Parameters) -> Outcome:
         if statement.explain in ("explain", "cost"):
-            explanation = self._explain(statement.core, parameters)
+            explanation = self.explain(statement.core, parameters)
             if statement.explain == "explain" and not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             return self._explained(explanation, Report())
         if statement.explain == "analyze":
-            explanation = self._explain(statement.core, parameters)
+            explanation = self.explain(statement.core, parameters)
             if not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             outcome = self._query(replace(statement, explain="no"), parameters)
@@ -221,15 +197,13 @@ class Engine:
         self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control
     ) -> tuple[str, Parameters]:
         """Run the models that the plan needs; the SQL that answers then, and its parameters."""
-        # Answers that an interrupted statement is still waiting for must not be asked for again.
-        self.materialiser.settle(control.check)
         before = self._cached(plan)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:
             run_rounds(plan, statement, optimise=self.settings.optimizer)
             for model in {f.model for f in plan.fills}:
                 control.judge_failures(model, "see aidb.errors", ended=True)
-            control.raise_if_stopped()
+            control.check()
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = self._report(control, plan, before)
             raise
