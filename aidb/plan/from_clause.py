@@ -17,7 +17,6 @@ from aidb.plan.nodes import (
     has_volatile,
     is_bare,
     name_span,
-    output_name,
     sql_of,
     table_name,
     unwrapped,
@@ -26,6 +25,7 @@ from aidb.plan.nodes import (
 from aidb.plan.possible import possible
 from aidb.plan.rows import ScopeRows, SetRows
 from aidb.plan.scopes import Cte, Outer, Place, Scope, at_top
+from aidb.plan.shown import shown_columns
 from aidb.plan.sources import KNOWN, Fallback, Flag, Flags, Join, Leaf, Pair, Target, Tree, hidden, leaves
 from aidb.plan.touching import Touching
 
@@ -255,7 +255,8 @@ class FromClause:
         text = self._standing_text(query, env)
         if text is None or not self.reader.touching.stands_alone(query, env):
             return self._opaque(alias)
-        names = renamed or _column_names(query)
+        names = shown_columns(query, env, self.reader.relations)
+        names = None if names is None else (*renamed, *names[len(renamed) :])
         columns = None if names is None else {n.lower(): KNOWN for n in names}
         return Leaf(
             alias,
@@ -341,15 +342,3 @@ def _left_out(select: exp.Expr, alias: str) -> frozenset[str] | None:
         stars = [s for s in item.find_all(exp.Star) if not isinstance(s.parent, exp.Count)]
         found += [frozenset(e.name.lower() for e in s.args.get("except_") or ()) for s in stars]
     return frozenset.intersection(*found) if found else None
-
-
-def _column_names(query: exp.Expr) -> tuple[str, ...] | None:
-    """Return the names of a query's columns, if all are certain."""
-    while isinstance(query, exp.SetOperation | exp.Subquery):
-        query = query.left if isinstance(query, exp.SetOperation) else query.this
-    if not isinstance(query, exp.Select):
-        return None
-    names = [output_name(e) for e in query.expressions]
-    if any(n is None for n in names) or len({n.lower() for n in names if n}) < len(names):
-        return None
-    return tuple(n for n in names if n is not None)

@@ -20,6 +20,7 @@ from aidb.plan.nodes import (
     walk_own,
 )
 from aidb.plan.scopes import Cte
+from aidb.plan.shown import shown_columns
 
 Items = dict[str, frozenset[str] | None]
 """FROM items: alias -> columns, None where they aren't known."""
@@ -210,19 +211,28 @@ class Touching:
         if isinstance(source, exp.Subquery) and isinstance(source.this, exp.Table) and not source.alias:
             self._bind(source.this, ctes, items, conditions, derived)
             return
-        columns: frozenset[str] | None = None
+        names: tuple[str, ...] | None = None
         if isinstance(source, exp.Subquery | exp.Lateral):
             derived.append(source.this)
+            names = self._shown(source.this, ctes) if isinstance(source, exp.Subquery) else None
         elif isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
-            relation = None if is_bare(source) and source.name.lower() in ctes else self.relation(source)
+            is_cte = is_bare(source) and source.name.lower() in ctes
+            relation = None if is_cte else self.relation(source)
             if relation is not None:
-                columns = frozenset(c.lower() for c in all_columns(relation))
+                names = all_columns(relation)
+            elif table_name(source) in self.relations.views and not is_cte:
+                query, given = view_query(self.relations.views[table_name(source)])
+                names = None if given else self._shown(query, set())
         else:
             conditions += source.find_all(exp.Column)
         alias = source.args.get("alias")
-        if columns is not None and alias is not None:
-            columns |= frozenset(c.name.lower() for c in alias.columns)
-        items[source.alias_or_name.lower()] = columns
+        if names is not None and isinstance(alias, exp.TableAlias):
+            names = (*(c.name for c in alias.columns), *names[len(alias.columns) :])
+        items[source.alias_or_name.lower()] = None if names is None else frozenset(n.lower() for n in names)
+
+    def _shown(self, query: exp.Expr, ctes: set[str]) -> tuple[str, ...] | None:
+        """Return the names of a query's columns, None if they can't be told."""
+        return shown_columns(query, dict.fromkeys(ctes, Cte(None, {})), self.relations)
 
     def _reads_outside(self, node: exp.Expr, ctes: set[str], chain: list[Items], names: set[str], strict: bool) -> bool:
         for inner in walk_own(node):
