@@ -5,13 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from aidb.errors import BudgetExceeded, Error, Interrupted, ModelError, TooManyFailures
+from aidb.errors import BudgetExceeded, Interrupted, ModelError, TooManyFailures
 
 ENOUGH_TO_JUDGE = 20
 """Failures are a ratio only from this many items on: one corrupt picture among five is no reason to stop."""
+
+
+TELL = 0.1
+"""Seconds between two calls of the progress callback."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,18 @@ class Limits:
 
 @dataclass
 class Control:
-    """Shared by all threads of one statement. Counters are by model; every method may be called from any thread."""
+    """Shared by all threads of one statement; every method may be called from any thread.
+
+    Counters are by model. calls: items that were sent to it, each once. failed: items without an answer, of which
+    unread are those that never reached it. done: items that are over, one way or the other; expected: those to come too.
+    """
 
     limits: Limits = field(default_factory=Limits)
     progress: Callable[[Progress], None] | None = None
     calls: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    done: Counter[str] = field(default_factory=Counter)
     expected: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
 
@@ -52,6 +62,7 @@ class Control:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._reason: BaseException | None = None
+        self._told = 0.0
 
     # ---- stopping
     @property
@@ -70,6 +81,11 @@ class Control:
         """Stop because the user asked for it."""
         self.stop(Interrupted())
 
+    def raise_if_stopped(self) -> None:
+        """Raise the reason for stopping, if there is one."""
+        if self._reason is not None:
+            raise self._reason
+
     def check(self) -> None:
         """Raise the reason for stopping, if there is one; a cap on time is noticed here."""
         limit = self.limits.max_seconds
@@ -77,8 +93,7 @@ class Control:
             self.stop(
                 BudgetExceeded(f"aidb.max_seconds = {limit:g} is reached; run the query again to go on from here")
             )
-        if self._reason is not None:
-            raise self._reason
+        self.raise_if_stopped()
 
     @property
     def seconds(self) -> float:
@@ -90,10 +105,11 @@ class Control:
         self._stop.wait(seconds)
 
     # ---- counting
-    def reserve(self, model: str, items: int, price: float) -> int:
+    def reserve(self, model: str, items: int, price: float, *, whole: str | None = None) -> int:
         """How many of these items may go to the model under the caps; they count as called from now on.
 
-        With fewer than were asked for the statement is stopping, with `BudgetExceeded` as the reason.
+        With fewer than were asked for the statement is stopping, with `BudgetExceeded` as the reason. whole: the items
+        are of use only together, all or none, and this is what they are.
         """
         with self._lock:
             allowed, why = items, ""
@@ -106,16 +122,32 @@ class Control:
                 left = int((self.limits.max_cost - self.cost) / price + 1e-9)
                 if left < allowed:
                     allowed, why = max(left, 0), f"aidb.max_cost = {self.limits.max_cost:g}"
+            if whole is not None and allowed < items:
+                allowed = 0
+                why += f", which leaves too little for the {items} items of {whole} that {model} must see in a row,"
             self.calls[model] += allowed
             self.cost += allowed * price
         if allowed < items:
             self.stop(BudgetExceeded(f"{why} is reached; everything inferred is kept, run the query again to go on"))
         return allowed
 
-    def record_failures(self, model: str, messages: list[str]) -> None:
-        """Count items that failed; may stop the statement, as ``aidb.on_error`` and ``max_error_ratio`` say."""
+    def give_back(self, model: str, items: int, price: float) -> None:
+        """Items that were reserved were not asked, or their answers could not be kept: they are no calls."""
         with self._lock:
+            self.calls[model] -= items
+            self.cost = max(self.cost - items * price, 0.0)
+
+    def record(self, model: str, items: int, messages: Sequence[str], unread: int) -> None:
+        """Count items that are over, with the messages of those that failed, of which ``unread`` never got to the model.
+
+        May stop the statement, as ``aidb.on_error`` and ``max_error_ratio`` say.
+        """
+        with self._lock:
+            self.done[model] += items
             self.failed[model] += len(messages)
+            self.unread[model] += unread
+        if not messages:
+            return
         if self.limits.on_error == "raise":
             self.stop(ModelError(f"{model}: an item failed: {messages[0]} (SET aidb.on_error = 'skip' goes on)", model))
             return
@@ -124,10 +156,9 @@ class Control:
     def judge_failures(self, model: str, example: str, *, ended: bool) -> None:
         """Stop if too large a share of a model's items failed; at the end also if none succeeded."""
         with self._lock:
-            failed, called = self.failed[model], self.calls[model]
-        seen = max(failed, called)
+            failed, seen = self.failed[model], self.done[model]
         too_many = seen >= ENOUGH_TO_JUDGE and failed > self.limits.max_error_ratio * seen
-        if too_many or (ended and failed and failed >= called and failed > 1):
+        if too_many or (ended and failed > 1 and failed >= seen):
             self.stop(
                 TooManyFailures(
                     f"{model}: {failed} of {seen} items failed, more than aidb.max_error_ratio = "
@@ -136,13 +167,11 @@ class Control:
                 )
             )
 
-    def tick(self, model: str) -> None:
-        """Tell the progress callback where a model stands."""
-        if self.progress is not None:
-            done = self.calls[model]
-            self.progress(Progress(model, done, self.expected[model] or None, self.seconds, self.cost))
-
-
-def is_ours(error: BaseException) -> bool:
-    """Does this exception say something to the user (rather than reveal a bug)?"""
-    return isinstance(error, (Error, KeyboardInterrupt))
+    def tick(self, models: Iterable[str], *, last: bool = False) -> None:
+        """Tell the progress callback where models stand, some times a second; only the executing thread calls this."""
+        now = time.monotonic()
+        if self.progress is None or (now - self._told < TELL and not last):
+            return
+        self._told = now
+        for model in models:
+            self.progress(Progress(model, self.done[model], self.expected[model] or None, self.seconds, self.cost))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from aidb.catalog.names import quoted
-from aidb.errors import BudgetExceeded, Interrupted, ModelError, NotSupportedError, ProgrammingError
+from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
-from aidb.exec.registry import STORED, Registry
+from aidb.exec.pipeline import Worker
+from aidb.exec.registry import Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
 from aidb.exec.snapshot import Functions
@@ -44,6 +46,7 @@ from aidb.sql.statements import (
     RetryFailed,
     SetOption,
     Show,
+    Statement,
 )
 from aidb.storage.answer import Answer
 from aidb.storage.database import Database, Parameters
@@ -81,6 +84,7 @@ class Engine:
         self.settings = Settings()
         self.progress: Callable[[Progress], None] | None = None
         self._control: Control | None = None
+        self._one = threading.RLock()
         self._definer = Definer(
             self.database, self.registry, self.pool, self.connectors, self._prepared, self._check_running
         )
@@ -104,14 +108,19 @@ class Engine:
 
     def close(self) -> None:
         """Finish what is in flight, close models and the file."""
-        self.materialiser.settle()
-        self.pool.close()
-        self.database.close()
+        try:
+            self.materialiser.settle()
+        finally:  # a second Ctrl-C gives up what is in flight
+            self.pool.close()
+            self.database.close()
 
     # ---- statements
     def run(self, sql: str, parameters: Parameters = None) -> Outcome:
         """Run one statement."""
-        statement = parse(sql)
+        with self._turn():
+            return self._run(parse(sql), parameters)
+
+    def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
             case Query():
                 return self._query(statement, parameters)
@@ -148,6 +157,21 @@ class Engine:
 
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
+        with self._turn():
+            return self._explain(sql, parameters)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One statement at a time, whichever threads ask; only `interrupt` needs no turn."""
+        thread = threading.current_thread()
+        if isinstance(thread, Worker) and thread.control is self._control:
+            raise InterfaceError(
+                "a model can't run SQL on the connection that waits for its answer: let it connect on its own"
+            )
+        with self._one:
+            yield
+
+    def _explain(self, sql: str, parameters: Parameters) -> Explanation:
         statement = parse(sql)
         if isinstance(statement, Native) and (span := inner_query(sql)) is not None:
             statement = parse(sql[span[0] : span[1]])
@@ -166,12 +190,12 @@ class Engine:
     # ---- queries
     def _query(self, statement: Query, parameters: Parameters) -> Outcome:
         if statement.explain in ("explain", "cost"):
-            explanation = self.explain(statement.core, parameters)
+            explanation = self._explain(statement.core, parameters)
             if statement.explain == "explain" and not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             return self._explained(explanation, Report())
         if statement.explain == "analyze":
-            explanation = self.explain(statement.core, parameters)
+            explanation = self._explain(statement.core, parameters)
             if not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             outcome = self._query(replace(statement, explain="no"), parameters)
@@ -197,13 +221,15 @@ class Engine:
         self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control
     ) -> tuple[str, Parameters]:
         """Run the models that the plan needs; the SQL that answers then, and its parameters."""
+        # Answers that an interrupted statement is still waiting for must not be asked for again.
+        self.materialiser.settle(control.check)
         before = self._cached(plan)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:
             run_rounds(plan, statement, optimise=self.settings.optimizer)
             for model in {f.model for f in plan.fills}:
                 control.judge_failures(model, "see aidb.errors", ended=True)
-            control.check()
+            control.raise_if_stopped()
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = self._report(control, plan, before)
             raise
@@ -236,8 +262,7 @@ class Engine:
         """The plan of a query, or None if it touches nothing of ours."""
         touched = self.database.touched(bound.planning)
         if touched is not None and not any(n.startswith(f"{INTERNAL}.") for n in touched):
-            if not any(self.registry.known(n.rpartition(".")[2].removesuffix(STORED)) for n in touched):
-                return None
+            return None
         plan = plan_calls(bound.planning, bound.relations, self.database.touched, parameters)
         if not plan.fills:
             return None
@@ -414,7 +439,7 @@ class Engine:
             notes = (*notes, f"everything was materialised: {plan.fallback}")
         return Report(
             calls=calls,
-            cached=Counter({m: n for m, n in (before or Counter()).items()}),
+            cached=Counter(before or {}),
             oracle_calls=calls.total(),
             failed=failed,
             seconds=control.seconds,

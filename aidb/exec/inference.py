@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,10 +19,16 @@ from aidb.storage.answers import Failure
 
 @dataclass(frozen=True)
 class Answer:
-    """Validated rows of a batch (``_row`` counts in the batch) and the items that failed."""
+    """What became of a batch; places count in the batch.
+
+    rows: validated, in the order of the items (``_row`` is the place). failures: the items that failed. left: the items
+    that were not asked, because of ``error`` (the model as a whole failed) or because the statement stops.
+    """
 
     rows: pa.Table
     failures: tuple[Failure, ...]
+    left: tuple[int, ...] = ()
+    error: ModelError | None = None
 
 
 class Inference:
@@ -34,42 +40,12 @@ class Inference:
         self.bearable: int | None = None  # batch size that did not run out of memory, once one did
 
     def answer(self, inputs: Sequence[Values], n: int, *, restart: bool = False) -> Answer:
-        """Ask about ``n`` items. Raises `ModelError` if the model as a whole fails or breaks its contract."""
-        parts: list[pa.Table] = []
-        failures: list[Failure] = []
-        todo = [(0, n)]
-        tries = 0
-        while todo:
-            start, count = todo.pop()
-            if self.bearable is not None and count > self.bearable:
-                todo += [
-                    (i, min(self.bearable, start + count - i)) for i in range(start, start + count, self.bearable)
-                ][::-1]
-                continue
-            batch = [column[start : start + count] for column in inputs]
-            try:
-                columns = self._patiently(batch, restart=restart and start == 0)
-            except Exception as e:
-                # Not our code: whatever a model raises is about the batch, and so, once it is split, about an item.
-                if isinstance(e, ModelError):
-                    raise
-                memory = _is_out_of_memory(e)
-                if count > 1:
-                    half = (count + 1) // 2
-                    if memory:
-                        self.bearable = half
-                    todo += [(start + half, count - half), (start, half)]
-                elif not memory and tries < self.spec.retries and not isinstance(e, ItemError):
-                    tries += 1
-                    todo.append((start, count))
-                else:
-                    failures.append(Failure(start, tries + 1, _describe(e)))
-                    tries = 0
-                continue
-            tries = 0
-            parts.append(_shifted(validate(self.name, self.spec, columns, count), start))
+        """Ask about ``n`` items. What went well is in the answer even if the model fails as a whole after it."""
+        batch = _Batch(self, inputs, restart)
+        batch.ask(0, n)
+        parts = batch.parts
         rows = parts[0] if len(parts) == 1 else pa.concat_tables(parts) if parts else self.nothing()
-        return Answer(rows, tuple(sorted(failures, key=lambda f: f.row)))
+        return Answer(rows, tuple(batch.failures), tuple(batch.left), batch.error)
 
     def nothing(self) -> pa.Table:
         """No rows, with the right columns."""
@@ -78,15 +54,8 @@ class Inference:
             empty[ROW] = []
         return validate(self.name, self.spec, empty, 0)
 
-    def placed(self, rows: pa.Table, places: Sequence[int]) -> pa.Table:
-        """Rows of a batch that had only the items at ``places``, counted in the whole batch."""
-        if ROW not in rows.column_names:
-            return rows
-        at = pa.array(places, pa.int64()).take(rows.column(ROW).combine_chunks())
-        return rows.set_column(rows.column_names.index(ROW), ROW, at)
-
-    def _patiently(self, batch: Sequence[Values], *, restart: bool) -> Columns:
-        """Call the model; a service that is down or busy is asked again, with growing pauses."""
+    def call(self, batch: Sequence[Values], *, restart: bool) -> Columns:
+        """Call the model; a service that is down or busy is asked again, with growing pauses. Raises `ModelError`."""
         attempt = 0
         while True:
             try:
@@ -98,6 +67,76 @@ class Inference:
                     raise ModelError(f"{self.name}: {e}{again}; everything inferred so far is kept", self.name) from e
                 pause = self.spec.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311  jitter
                 self.control.pause(max(pause, e.after or 0.0))
+                if self.control.stopping:
+                    raise ModelError(f"{self.name}: {e}; not asked again, since the statement stops", self.name) from e
+            except Exception:
+                raise
+            except BaseException as e:
+                # A model that calls sys.exit() must not take the user's thread with it.
+                raise ModelError(f"{self.name} raised {type(e).__name__}: {e}", self.name) from e
+
+    def bear(self, count: int) -> None:
+        """Remember a batch size that may still be too large, but is smaller than one that was."""
+        self.bearable = count if self.bearable is None else min(self.bearable, count)
+
+
+@dataclass
+class _Batch:
+    """A batch on its way: stretches of it are asked from left to right, cut where that is needed."""
+
+    owner: Inference
+    inputs: Sequence[Values]
+    restart: bool
+    parts: list[pa.Table] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    left: list[int] = field(default_factory=list)
+    error: ModelError | None = None
+
+    def ask(self, start: int, count: int, *, bad: bool = False) -> bool:
+        """Ask about a stretch; whether all of it went well. ``bad``: something in it is known to be at fault."""
+        owner = self.owner
+        if self.error is not None or (start and owner.control.stopping):
+            self.left += range(start, start + count)
+            return False
+        if owner.bearable is not None and count > owner.bearable:
+            step = owner.bearable
+            well = [self.ask(i, min(step, start + count - i)) for i in range(start, start + count, step)]
+            return all(well)
+        if bad and count > 1:
+            return self._halves(start, count, at_fault=True)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                self._call(start, count)
+                return True
+            except ModelError as e:
+                self.error = e
+                self.left += range(start, start + count)
+                return False
+            except Exception as e:
+                # Not our code: whatever a model raises is about the batch and, once that is split, about an item.
+                memory = _is_out_of_memory(e)
+                if memory and count > 1:
+                    owner.bear((count + 1) // 2)
+                if count == 1:
+                    if not memory and not isinstance(e, ItemError) and tries <= owner.spec.retries:
+                        continue
+                    self.failures.append(Failure(start, tries, _describe(e)))
+                    return False
+            return self._halves(start, count, at_fault=not memory)
+
+    def _halves(self, start: int, count: int, *, at_fault: bool) -> bool:
+        half = (count + 1) // 2
+        left = self.ask(start, half)
+        # If something here is at fault and it is not in the left half, the right half need not be asked as a whole.
+        right = self.ask(start + half, count - half, bad=at_fault and left)
+        return left and right
+
+    def _call(self, start: int, count: int) -> None:
+        owner = self.owner
+        columns = owner.call([c[start : start + count] for c in self.inputs], restart=self.restart and start == 0)
+        self.parts.append(_shifted(validate(owner.name, owner.spec, columns, count), start))
 
 
 def _shifted(table: pa.Table, start: int) -> pa.Table:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from weakref import WeakKeyDictionary
 
 import pyarrow as pa
 
 from aidb.catalog import discover
 from aidb.catalog.definitions import FillDefinition
-from aidb.catalog.names import quoted
+from aidb.catalog.names import listed, quoted
 from aidb.catalog.relations import Fill, Relations
 from aidb.errors import InternalError, OperationalError
+from aidb.exec.batches import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, TICK, Job
 from aidb.exec.control import Control
 from aidb.exec.inference import Inference
 from aidb.exec.inputs import input_query
-from aidb.exec.pipeline import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, Job, Pipeline
+from aidb.exec.pipeline import Pipeline
 from aidb.exec.registry import Registry
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
@@ -25,7 +27,11 @@ from aidb.storage.answers import AnswerWriter, seconds_per_item
 from aidb.storage.database import Database, Parameters, translated
 
 READ = 8192
-"""Rows of the input query that are held at a time."""
+"""Rows of the input query that are held at a time; one video's frames are decoded in stretches of so many."""
+READ_PLAIN = 2048
+"""The same where no content is read, and so each row may be large."""
+
+_turns: WeakKeyDictionary[object, threading.RLock] = WeakKeyDictionary()
 
 
 class Connectors:
@@ -33,6 +39,7 @@ class Connectors:
 
     def __init__(self) -> None:
         self._made: dict[str, Connector] = {}
+        self._lock = threading.Lock()
 
     def add(self, connector: Connector) -> None:
         """Register an object under its own name."""
@@ -40,10 +47,11 @@ class Connectors:
 
     def get(self, name: str) -> Connector:
         """Raises `UnknownName` if there is none of the name."""
-        found = self._made.get(name.lower())
-        if found is None:
-            found = self._made[name.lower()] = discover.load("aidb.connectors", name)()
-        return found
+        with self._lock:
+            found = self._made.get(name.lower())
+            if found is None:
+                found = self._made[name.lower()] = discover.load("aidb.connectors", name)()
+            return found
 
     def all(self) -> list[Connector]:
         """Every connector there is."""
@@ -58,7 +66,7 @@ class Materialiser:
         self.database, self.registry, self.connectors = database, registry, connectors
         self._lingering: list[threading.Thread] = []
         self._writer: AnswerWriter | None = None
-        self.peak_bytes = 0
+        self.last: Pipeline | None = None
 
     def begin(self, control: Control, settings: Settings, relations: Relations, parameters: Parameters) -> Statement:
         """A statement's own view of this object."""
@@ -66,12 +74,12 @@ class Materialiser:
 
     def settle(self, wait: Callable[[], None] | None = None) -> None:
         """Wait for batches that an interrupted statement left in flight; they are stored when they end."""
-        for thread in self._lingering:
-            while thread.is_alive():
-                thread.join(0.1)
-                if wait is not None:
-                    wait()
-        self._lingering.clear()
+        while self._lingering:
+            self._lingering[-1].join(TICK)
+            if not self._lingering[-1].is_alive():
+                self._lingering.pop()
+            elif wait is not None:
+                wait()
 
     def writer(self) -> AnswerWriter:
         """The one writer."""
@@ -96,7 +104,7 @@ class Statement:
 
     def query(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """Rows of a query over what is stored by now."""
-        self.control.check()
+        self.control.raise_if_stopped()
         return self._shared.database.query(sql, parameters)
 
     def batch_size(self, fill: Fill) -> int:
@@ -121,8 +129,8 @@ class Statement:
         wanted = [(fill, keys) for fill, keys in items if keys.num_rows]
         if not wanted:
             return
+        self.control.check()
         self._check_writable(wanted)
-        self._shared.settle(self.control.check)
         together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
         for fill, keys in wanted:
             definition = self._shared.registry.definition(fill)
@@ -146,58 +154,78 @@ class Statement:
     def _run(self, wanted: list[tuple[FillDefinition, pa.Table]]) -> None:
         """Run the models of fills with the same items."""
         shared, registry = self._shared, self._shared.registry
-        jobs = []
+        models = [registry.model(fill.model) for fill, _ in wanted]
+        inferences = [Inference(m.name, registry.pool.loaded(m), self.control) for m in models]
         types: dict[tuple[str, str], str] = {}
-        for fill, _ in wanted:
-            definition = registry.model(fill.model)
-            jobs.append((fill, Inference(definition.name, registry.pool.loaded(definition), self.control)))
-            for relation in {t for t, _ in fill.args}:
-                types |= {(relation.lower(), c): t for c, t in registry.column_types(relation).items()}
-        sql, inputs = input_query([(f, i.spec) for f, i in jobs], self._relations, types)
-        reader = shared.database.cursor()
-        try:
-            with ExitStack() as held:
-                for name in sorted({f.model.lower() for f, _ in wanted}):
-                    held.enter_context(registry.pool.lock(name))
-                for n, (fill, keys) in enumerate(wanted):
-                    keys = self._whole_files(fill, keys) if fill.sequential else keys
-                    self.control.expected[fill.model] += keys.num_rows
-                    reader.register(f"aidb_keys_{n}", keys.select([name for name, _ in fill.keys]))
-                pipeline = Pipeline(
-                    [
-                        Job(fill, inference, described, self.settings.batch_size)
-                        for (fill, inference), described in zip(jobs, inputs, strict=True)
-                    ],
-                    shared.connectors.get,
-                    shared.writer(),
-                    self.control,
-                    self.settings.memory_limit,
-                )
-                with translated():
-                    batches = reader.sql(sql).to_arrow_reader(READ)
-                    try:
-                        pipeline.run(batches)
-                    finally:
-                        shared.peak_bytes = max(shared.peak_bytes, pipeline.budget.peak)
-                        shared.leave(pipeline.lingering())
-        finally:
-            reader.close()
+        for relation in {t for fill, _ in wanted for t, _ in fill.args}:
+            types |= {(relation.lower(), c): t for c, t in registry.column_types(relation).items()}
+        fills = [fill for fill, _ in wanted]
+        sql, inputs = input_query(
+            [(fill, inference.spec) for fill, inference in zip(fills, inferences, strict=True)], self._relations, types
+        )
+        jobs = [Job(*parts, self.settings.batch_size) for parts in zip(fills, inferences, inputs, strict=True)]
+        rows = _InputRows(shared.database, sql, READ if " ORDER BY " in sql else READ_PLAIN)
+        for n, (job, (fill, keys)) in enumerate(zip(jobs, wanted, strict=True)):
+            if fill.sequential:
+                keys, job.files = self._whole_files(fill, keys)
+            self.control.expected[job.inference.name] += keys.num_rows
+            rows.register(f"aidb_keys_{n}", keys.select([name for name, _ in fill.keys]))
+        with ExitStack() as held:
+            for name in sorted({fill.model.lower() for fill in fills}):
+                held.enter_context(registry.pool.lock(name))
+            pipeline = Pipeline(
+                jobs, rows, shared.connectors.get, shared.writer(), self.control, self.settings.memory_limit
+            )
+            shared.last = pipeline
+            try:
+                pipeline.run()
+            finally:
+                shared.leave(pipeline.lingering())
 
-    def _whole_files(self, fill: FillDefinition, keys: pa.Table) -> pa.Table:
-        """For a model that keeps state along a file: all items of every file that has a wanted one."""
+    def _whole_files(self, fill: FillDefinition, keys: pa.Table) -> tuple[pa.Table, dict[str | None, int]]:
+        """For a model that keeps state along a file: all items of every file that has a wanted one, and how many each has."""
         relation = self._relations.get(fill.parents[0])
         content = next((c for t, c in fill.args if relation is not None and t.lower() == relation.name.lower()), None)
         if relation is None or content is None:
             raise InternalError(f"{fill.model}: a model that keeps state needs a content column of its own table")
-        names = ", ".join(f"a.{quoted(n)}" for n, _ in fill.keys)
-        on = " AND ".join(f"a.{quoted(n)} = k.{quoted(n)}" for n, _ in fill.keys)
+        names = [name for name, _ in fill.keys]
+        on = " AND ".join(f"a.{quoted(n)} = k.{quoted(n)}" for n in names)
         cursor = self._shared.database.cursor()
         try:
             cursor.register("aidb_wanted", keys)
             with translated():
-                return cursor.sql(
-                    f"SELECT {names} FROM {relation.base} a WHERE a.{quoted(content)}.uri IN "
+                found = cursor.sql(
+                    f"SELECT {listed(names, 'a.')}, a.{quoted(content)}.uri AS _file FROM {relation.base} a "
+                    f"WHERE a.{quoted(content)}.uri IN "
                     f"(SELECT a.{quoted(content)}.uri FROM {relation.base} a JOIN aidb_wanted k ON {on})"
                 ).to_arrow_table()
         finally:
             cursor.close()
+        return found.select(names), dict(Counter(found.column("_file").to_pylist()))
+
+
+class _InputRows:
+    """The rows of an input query, on a connection of its own; see `aidb.exec.pipeline.Rows`."""
+
+    def __init__(self, database: Database, sql: str, size: int) -> None:
+        self._cursor, self._sql, self._size = database.cursor(), sql, size
+
+    def register(self, name: str, table: pa.Table) -> None:
+        """Make a table known to the query."""
+        self._cursor.register(name, table)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        with translated():
+            try:
+                yield from self._cursor.sql(self._sql).to_arrow_reader(self._size)
+            except (pa.ArrowException, OSError) as e:
+                # What goes wrong once rows are streaming arrives through Arrow, as a text.
+                raise OperationalError(f"the inputs of a model can't be read: {e}") from e
+
+    def interrupt(self) -> None:
+        """See `Rows`."""
+        self._cursor.interrupt()
+
+    def close(self) -> None:
+        """See `Rows`."""
+        self._cursor.close()
