@@ -77,9 +77,8 @@ class Analysis:
             whole = not any(node.args.get(k) for k in ("limit", "offset"))
             self._limits(node, inner)
             return self.query(
-                node.this, inner, outer, place, link=link if whole else None, prune=prune and whole,
-                demanded=demanded, top=top and whole,
-            )  # fmt: skip
+                node.this, inner, outer, place, prune=prune and whole, demanded=demanded, top=top and whole
+            )
         if isinstance(node, exp.SetOperation):
             return self._set_operation(node, env, outer, place, prune)
         if isinstance(node, exp.Values):

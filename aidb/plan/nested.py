@@ -11,7 +11,7 @@ from aidb.plan.joins import Joiner
 from aidb.plan.nodes import expression_of
 from aidb.plan.relax import Relaxer, Where, columns_of
 from aidb.plan.rows import holder
-from aidb.plan.scopes import TRUE, Inner, Place, Predicate, Scope
+from aidb.plan.scopes import FALSE, TRUE, Inner, Place, Predicate, Scope
 from aidb.plan.sources import KNOWN, Ask, Fallback, Flags, Target
 
 
@@ -115,7 +115,8 @@ def under(joiner: Joiner, scope: Scope, link: Link | None = None, in_where: bool
         if in_where and scope.where is not None:
             # A row that is certain to pass, or fail, whatever the nested query says, does not need it.
             certain = joiner.relaxer.relax(scope, scope.where, False, Where(block.dead))
-            more.append(Predicate(f"({certain.text}) IS NOT TRUE", certain.aliases))
+            if certain != FALSE:
+                more.append(Predicate(f"({certain.text}) IS NOT TRUE", certain.aliases))
         reads = frozenset(scope.named_inside)
         ordered = inner.ordered
         if ask.order and scope.top:

@@ -19,7 +19,7 @@ class Statement:
     """A statement to be checked.
 
     sql: the text. parameters: for the text. mode: ``rows`` (equal multisets), ``limit`` (any rows of the full answer),
-    ``sorted`` (the first rows by the last ``keys`` columns). full: without LIMIT, for the last two.
+    ``sorted`` (the first rows by the last ``keys`` columns). full: without LIMIT and OFFSET, for the last two.
     """
 
     sql: str
@@ -28,6 +28,7 @@ class Statement:
     full: str = ""
     keys: int = 0
     limit: int = 0
+    offset: int = 0
 
 
 class Generator:
@@ -360,8 +361,9 @@ class Generator:
         distinct = "DISTINCT " if self.chance(0.1) else ""
         full = f"SELECT {distinct}{picked} FROM {source}{where}"
         limit = self.rng.randint(1, 4)
-        offset = f" OFFSET {self.rng.randint(0, 2)}" if self.chance(0.3) else ""
-        return self.bound(Statement(f"{full} LIMIT {limit}{offset}", None, "limit", full, 0, limit))
+        offset = self.rng.randint(0, 2) if self.chance(0.3) else 0
+        tail = f" LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
+        return self.bound(Statement(full + tail, None, "limit", full, 0, limit, offset))
 
     def sorted(self) -> Statement:
         source, where, env = self.plain()
@@ -375,7 +377,7 @@ class Generator:
         order = ", ".join(f"{k}{self.rng.choice(directions)}" for k in spelled)
         limit, offset = self.rng.randint(1, 4), self.rng.choice([0, 0, 0, 1])
         tail = f" ORDER BY {order} LIMIT {limit}" + (f" OFFSET {offset}" if offset else "")
-        return self.bound(Statement(full + tail, None, "sorted", full, len(keys), limit))
+        return self.bound(Statement(full + tail, None, "sorted", full, len(keys), limit, offset))
 
     def bound(self, statement: Statement) -> Statement:
         """Attach parameters, at times as question marks."""

@@ -19,6 +19,10 @@ OUTER_JOINS = {
         "SELECT b.x FROM box b LEFT JOIN mood m ON m.frame_id = b.frame_id AND m.mood = b.x WHERE m.frame_id IS NULL"
     ),
     "virtual-both-sides": "SELECT m.mood FROM mood m LEFT JOIN box b ON b.frame_id = m.frame_id WHERE b.frame_id IS NULL",
+    "reject-through-or": (
+        "SELECT b.x FROM frames f LEFT JOIN mood m ON m.frame_id = f.frame_id AND m.mood = 1"
+        " JOIN box b ON b.frame_id = f.frame_id WHERE m.frame_id > 3 OR f.ts < 9"
+    ),
     "reject-by-all": (
         "SELECT b.x FROM frames f LEFT JOIN mood m ON m.frame_id = f.frame_id AND m.mood = 1"
         " JOIN box b ON b.frame_id = f.frame_id WHERE m.frame_id < ALL (SELECT doc_id FROM Docs WHERE doc_id > 90)"
@@ -62,6 +66,10 @@ OUTER_JOINS = {
         "SELECT m.frame_id FROM mood m ANTI JOIN box b ON b.frame_id = m.frame_id WHERE m.frame_id > 1"
     ),
     "asof": "SELECT f.frame_id, m.mood FROM frames f ASOF JOIN mood m ON f.ts >= m.frame_id WHERE m.frame_id % 2 = 0",
+    "asof-derived": (
+        "SELECT t.mf FROM (SELECT f.frame_id, m.frame_id AS mf FROM frames f ASOF JOIN mood m ON f.ts >= m.frame_id) t"
+        " WHERE t.mf % 2 = 0"
+    ),
     "asof-left": (
         "SELECT f.frame_id, m.mood FROM frames f ASOF LEFT JOIN mood m ON f.ts >= m.frame_id"
         " WHERE m.frame_id IS NULL OR m.frame_id % 2 = 1"
@@ -78,6 +86,10 @@ OUTER_JOINS = {
         "SELECT d.doc_id, f.frame_id FROM Docs d LEFT JOIN frames f ON f.frame_id = d.doc_id"
         " AND EXISTS (SELECT 1 FROM box b WHERE b.frame_id = f.frame_id AND b.x > 1)"
         " WHERE f.frame_id IS NULL OR d.cam > 2"
+    ),
+    "on-subquery-of-asof": (
+        "SELECT f.frame_id, d.doc_id FROM frames f ASOF JOIN Docs d ON f.ts >= d.doc_id"
+        " AND EXISTS (SELECT 1 FROM box b WHERE b.frame_id = d.doc_id AND b.x > 1) WHERE d.doc_id % 2 = 0"
     ),
     "on-subquery-of-excluded-rows": (
         "SELECT m.mood FROM mood m ANTI JOIN frames f ON f.frame_id = m.frame_id"
@@ -125,6 +137,9 @@ NAMES = {
         "SELECT b.x FROM box b WHERE EXISTS (SELECT 1 FROM mood b WHERE x > 1 AND b.frame_id < 4)"
     ),
     "case-and-quotes": 'SELECT "BOX"."X" FROM BoX WHERE "Frame_ID" < 3 AND BOX."cls" > 0',
+    "inner-alias-shadows-outer-known": (
+        "SELECT b.frame_id FROM frames b WHERE EXISTS (SELECT 1 FROM mood b WHERE cam > 1 AND b.mood > 1)"
+    ),
     "column-list": "SELECT p, q FROM box AS b(p, q) WHERE p > 1 AND q < 2 AND b.x > 0",
     "shadowing-cte": (
         "WITH box AS (SELECT frame_id, 1 AS x FROM frames WHERE cam = 1), c2 AS (SELECT * FROM box)"
@@ -138,6 +153,14 @@ NAMES = {
         "SELECT t.frame_id_1 FROM (SELECT b.frame_id, m.frame_id FROM box b, mood m) t"
         " WHERE frame_id = 1 AND frame_id_1 = 2"
     ),
+    "alias-before-outer-column": (
+        "SELECT f.frame_id FROM frames f WHERE EXISTS"
+        " (SELECT b.x + 1 AS ts FROM box b WHERE b.frame_id = f.frame_id AND ts > 3)"
+    ),
+    "made-up-name-of-outer-column": (
+        "SELECT f.cam FROM frames f WHERE EXISTS (SELECT 1 FROM (SELECT m.frame_id::INT, m.mood, m.frame_id AS k"
+        " FROM mood m) t WHERE frame_id > 2 AND t.k < 3 AND t.mood >= 0)"
+    ),
     "made-up-output-name": (
         "SELECT d.doc_id FROM Docs d, (SELECT b.x::INT FROM box b) t, (SELECT frame_id AS x FROM mood) u WHERE x > 2"
     ),
@@ -149,6 +172,9 @@ BLOCKS = {
     "agg-derived": "SELECT v FROM (SELECT max(frame_id) AS v FROM box WHERE x > 0) t WHERE v > 2",
     "agg-count-derived": "SELECT k FROM (SELECT count(*) AS k FROM box) t WHERE k > 2",
     "constant-beside-aggregate": "SELECT c FROM (SELECT 1 AS c, count(*) AS k FROM box WHERE frame_id > 90) t WHERE c = 1",
+    "one-row-beside-others": (
+        "SELECT m.mood FROM mood m, (SELECT 1 AS c, count(*) AS k FROM box WHERE frame_id > 90) t WHERE t.c = 1"
+    ),
     "window-derived": "SELECT * FROM (SELECT frame_id, count(*) OVER () AS k FROM box) t WHERE frame_id = 1",
     "window-row-number": (
         "SELECT * FROM (SELECT frame_id, row_number() OVER (ORDER BY frame_id, box_id) AS k FROM box) t"
@@ -156,6 +182,9 @@ BLOCKS = {
     ),
     "limit-derived": "SELECT * FROM (SELECT frame_id, box_id FROM box ORDER BY ALL LIMIT 2) t WHERE frame_id > 1",
     "offset-derived": "SELECT * FROM (SELECT frame_id, box_id FROM box ORDER BY ALL OFFSET 2) t WHERE frame_id > 1",
+    "limit-of-parentheses": (
+        "SELECT * FROM ((SELECT frame_id, box_id FROM box ORDER BY ALL) LIMIT 2) t WHERE frame_id > 1"
+    ),
     "limit-in-parentheses": (
         "SELECT frame_id FROM frames f WHERE frame_id IN ((SELECT frame_id FROM box ORDER BY ALL) LIMIT 2)"
     ),
@@ -199,6 +228,10 @@ BLOCKS = {
         "SELECT * FROM (SELECT frame_id, x FROM box INTERSECT SELECT frame_id, mood FROM mood) t WHERE frame_id < 3"
     ),
     "setop-by-name": "SELECT * FROM (SELECT frame_id, x FROM box UNION BY NAME SELECT mood AS x, n FROM mood) t WHERE x > 1",
+    "setop-by-name-beside-others": (
+        "SELECT g.n FROM Tag g, (SELECT frame_id AS a, 9 AS b FROM box UNION BY NAME"
+        " SELECT 1 AS b, frame_id AS a FROM mood) t WHERE t.b = 1 AND t.a = g.doc_id"
+    ),
     "setop-in-in": (
         "SELECT doc_id FROM Docs WHERE doc_id IN (SELECT frame_id FROM box WHERE x > 1 UNION SELECT frame_id FROM mood)"
     ),
@@ -206,11 +239,17 @@ BLOCKS = {
         "SELECT t.i FROM (SELECT r.i, a.shade FROM color b FULL JOIN range(1) r(i) ON b.box_id = i"
         " RIGHT JOIN shade a ON b.box_id = a.box_id) t WHERE t.i <> 2"
     ),
+    "chain-ordinal": "SELECT color FROM color WHERE box_id < 2",
+    "linked-by-values": "SELECT b.x FROM box b, Tag g, mood m WHERE b.cls = g.cls AND m.mood = g.n",
     "chain-only": "SELECT color FROM color WHERE frame_id < 4",
     "cte-twice": "WITH b AS (SELECT * FROM box) SELECT p.x, q.x FROM b p, b q WHERE p.frame_id = 1 AND q.frame_id = 2",
     "recursive": (
         "WITH RECURSIVE r(k) AS (SELECT min(frame_id) FROM box UNION SELECT r.k + 1 FROM r JOIN box b"
         " ON b.frame_id = r.k AND b.x > 0) SELECT * FROM r"
+    ),
+    "recursive-filtered": (
+        "WITH RECURSIVE r(k) AS (SELECT frame_id FROM mood WHERE mood > 1 UNION SELECT r.k + 1 FROM r JOIN frames f"
+        " ON f.frame_id = r.k) SELECT * FROM r WHERE k > 2"
     ),
     "from-first": "FROM box SELECT frame_id, x WHERE frame_id > 2",
     "sample-repeatable": "SELECT count(*) FROM (SELECT * FROM box USING SAMPLE 100%) t WHERE frame_id > 2",
@@ -222,6 +261,9 @@ BLOCKS = {
     "exclude-derived": "SELECT * FROM (SELECT * EXCLUDE (x) FROM box) t WHERE frame_id > 2 AND cls > 1",
     "replace-derived": "SELECT * FROM (SELECT * REPLACE (x + frame_id AS frame_id) FROM box) t WHERE frame_id > 2",
     "lambda": "SELECT frame_id FROM box WHERE len(list_filter([1, 2, 3], lambda x: x > 2)) > 0 AND frame_id > 2",
+    "comprehension-over-a-column-name": (
+        "SELECT b.x FROM box b, frames f WHERE len([ts + 1 for ts in [1, 2, 3] if ts > 2]) > 0 AND f.ts <= 2"
+    ),
     "comprehension": "SELECT frame_id FROM box WHERE len([x + 1 for x in [1, 2, 3] if x > frame_id]) > 1",
     "unnest-output": "SELECT k FROM (SELECT frame_id, unnest([x, cls]) AS k FROM box) t WHERE frame_id > 1 AND k > 2",
     "unnest-join": "SELECT b.frame_id, k FROM box b, unnest([b.x, b.cls]) u(k) WHERE b.frame_id > 2 AND k > 1",
@@ -250,6 +292,9 @@ NESTED = {
         "SELECT c FROM (SELECT 1 AS c, (SELECT max(b.x)) AS k FROM box b WHERE b.frame_id > 90) t WHERE c = 1"
     ),
     "known-query-reads-outside": "SELECT b.x FROM box b WHERE (SELECT count(*) FROM range(3) v(k) WHERE k < x) > 1",
+    "known-query-reads-outside-renamed": (
+        "SELECT m.n FROM mood m WHERE (SELECT count(*) FROM Docs d(p, q, r) WHERE n > 1) > 0 AND m.frame_id < 4"
+    ),
     "known-lateral-reads-outside": "SELECT b.x, t.k FROM box b, (SELECT k FROM range(3) v(k) WHERE k < x) t",
     "not-in-null": "SELECT frame_id FROM frames f WHERE frame_id NOT IN (SELECT x FROM box b WHERE b.frame_id >= 0)",
     "in-is-null": (
@@ -310,6 +355,10 @@ NESTED = {
         " LIMIT 2"
     ),
     "limit-scalar": "SELECT frame_id FROM frames ORDER BY frame_id LIMIT (SELECT count(*) FROM mood WHERE mood > 1)",
+    "limit-of-one-row": ("SELECT count(*) FROM frames WHERE cam = 77 LIMIT (SELECT count(*) FROM mood WHERE mood > 3)"),
+    "not-exists-on-keys": (
+        "SELECT m.mood FROM mood m WHERE NOT EXISTS (SELECT 1 FROM box b WHERE b.frame_id = m.frame_id) AND m.mood > 0"
+    ),
     "any": "SELECT frame_id FROM frames f WHERE cam = ANY (SELECT x FROM box b WHERE b.frame_id = f.frame_id)",
     "all": "SELECT frame_id FROM frames f WHERE cam < ALL (SELECT x FROM box b WHERE b.frame_id = f.frame_id)",
     "implicit-lateral": (
@@ -345,6 +394,7 @@ VIRTUAL_COLUMNS = {
     "not-in-as-filter": "SELECT m.frame_id FROM mood m WHERE m.frame_id NOT IN (SELECT tone FROM reviews)",
     "star-derived": "SELECT rid FROM (SELECT * FROM reviews) t WHERE stars > 1",
     "star-derived-distinct": "SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (rid) FROM reviews) t",
+    "star-distinct-virtual": ("SELECT count(*) FROM (SELECT DISTINCT * EXCLUDE (frame_id, box_id, x, cls) FROM box) t"),
     "star-renamed": "SELECT e FROM (SELECT * FROM reviews) t(a, b, c, d, e) WHERE a > 1",
     "table-renamed": "SELECT d FROM reviews t(a, b, c, d) WHERE a > 1",
     "star-union": "SELECT count(*) FROM (SELECT * FROM reviews UNION SELECT * FROM reviews WHERE stars > 2) t",
@@ -373,6 +423,9 @@ PAIRS = {
     "pair-left": "SELECT f.frame_id, m.score FROM frames f LEFT JOIN match m ON m.frame_id = f.frame_id AND m.doc_id = 1",
     "pair-child": "SELECT who FROM seen WHERE frame_id > 2 AND doc_id < 2",
     "pair-shared-key": "SELECT n FROM near WHERE frame_id > 2",
+    "pair-ordinal": "SELECT n FROM near WHERE box_id = 1",
+    "pair-shared-ordinal": "SELECT z FROM fit WHERE z > 1",
+    "pair-shared-ordinal-filtered": "SELECT z FROM fit WHERE box_id = 1 AND frame_id > 1",
     "pair-sides-prune": (
         "SELECT p.n FROM near p JOIN box b USING (frame_id, box_id) JOIN mood m USING (frame_id)"
         " WHERE b.x > 1 AND m.mood > 1"

@@ -25,6 +25,7 @@ COLUMNS = {
     "match": ["frame_id", "doc_id", "score"],
     "near": ["frame_id", "box_id", "near_id", "n"],
     "seen": ["frame_id", "doc_id", "who"],
+    "fit": ["frame_id", "box_id", "z"],
     "vbox": ["frame_id", "box_id", "x", "cls", "hue", "cam"],
     "vagg": ["frame_id", "n"],
     "vu": ["frame_id", "x"],
@@ -61,6 +62,8 @@ def street(rng: Random, frames: tuple[int, int] = (2, 8), docs: tuple[int, int] 
         (b[0], b[1], j, value()) for b in box for m in mood if m[0] == b[0] for j in range(rng.choice([0, 1, 1, 2]))
     ]
     spec.table("near", "box mood", "frame_id box_id", "n", near, many=True)
+    fit = [(c[0], c[1], value()) for c in color if rng.random() < 0.8]
+    spec.table("fit", "box color", "frame_id box_id", "z", fit)
     spec.extend("frames", "dark", "frame_id", [(f[0], value()) for f in frame if rng.random() < 0.9])
     spec.extend("box", "hue", "frame_id box_id", [(b[0], b[1], value()) for b in box if rng.random() < 0.9])
     bodies = sorted({r[1] for r in review}, key=repr)
