@@ -1,28 +1,25 @@
-"""Run the benchmarks beside this file, all or those named, and print one JSON line each: ``python -m benchmarks [NAME]``.
+"""Run the benchmarks beside this file, all or those named: ``python -m benchmarks [--quick] [--json] [NAME ...]``.
 
-A benchmark is a module with ``run() -> dict[str, float]``: what was measured, with the unit at the end of its name.
+Each is a command of its own as well: ``python -m benchmarks.overhead --json``.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from functools import partial
+
+from benchmarks._measure import Figure, command
+
+NAMES = ("imports", "planning", "overhead", "memory", "pipeline", "gpu")
 
 
-def main(names: list[str]) -> int:
-    """Run and print; give the exit code, 2 for a name that is no benchmark."""
-    known = sorted(p.stem for p in Path(__file__).parent.glob("[!_]*.py"))
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        print(f"no such benchmark: {', '.join(unknown)}; there is {', '.join(known)}", file=sys.stderr)
-        return 2
-    for name in names or known:
-        measured = importlib.import_module(f"benchmarks.{name}").run()
-        print(json.dumps({"benchmark": name, **measured}), flush=True)
-    return 0
+def _run(name: str, quick: bool) -> Iterable[Figure]:
+    """Import it only now: each brings libraries of its own."""
+    found: Iterable[Figure] = importlib.import_module(f"benchmarks.{name}").run(quick)
+    return found
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command({name: partial(_run, name) for name in NAMES}, __doc__))

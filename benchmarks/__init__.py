@@ -1,0 +1,1 @@
+"""What AIDB costs beyond what its models cost: one module a question, each a command."""
