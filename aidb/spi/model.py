@@ -67,7 +67,8 @@ class ModelSpec:
     fingerprint: changes whenever the answers may: provider, options that matter, hash of weights or code, version.
         Device, batch size and price don't belong to it.
     batch_size: preferred items a call; None lets the engine choose. max_batch: hard upper limit.
-    concurrency: how many threads may call `predict` at once (1 for a local model, n for a remote service).
+    concurrency: how many threads may call `predict` at once: 1 unless it is safe and gains something, as for a remote
+        service, or a network on a CPU whose calls use one processor each.
     seconds_per_item: rough cost before anything was measured; only the planner's order depends on it.
     price_per_call: money an item.
     sequential: the model keeps state along a source (a tracker): it sees all items of one file, in order, in a row,

@@ -50,7 +50,8 @@ def yolox(outputs: Sequence[NDArray[Any]], asked: Asked) -> Candidates:
     """``[A, 5 + C]`` like YOLOv5, but centers relative to a grid cell, sizes as logarithms (YOLOX)."""
     raw = outputs[0]
     cells, strides = _grid(asked.size, len(raw))
-    raw = raw.astype(np.float64)
+    likely = np.flatnonzero(_finite(raw[:, 4].astype(np.float64)) > asked.confidence)  # few of thousands
+    raw, cells, strides = raw[likely].astype(np.float64), cells[likely], strides[likely]
     raw[:, :2] = (raw[:, :2] + cells) * strides
     raw[:, 2:4] = np.exp(np.minimum(raw[:, 2:4], 20.0)) * strides  # a wild value must not become infinite
     return _objectness(raw, asked)

@@ -7,12 +7,15 @@ is an error, never a silent fall back to the CPU.
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from aidb.spi.model import OutOfMemory, ServiceError
+
+_BATCH_SECONDS = 0.25
 
 
 def device_name(value: object) -> str:
@@ -60,9 +63,18 @@ def settle(requested: str) -> str:
     return requested
 
 
-def usual_batch(device: str) -> int:
-    """Pictures a call if the user does not say: on a CPU a larger batch gains nothing and takes memory."""
-    return 8 if device == "cpu" else 32
+def usual_batch(device: str, seconds: float = _BATCH_SECONDS / 8) -> int:
+    """Pictures a call if the user does not say.
+
+    On a CPU a network gains nothing by a batch, so a call is as long as it takes to make storing it cheap: about a
+    quarter of a second. seconds: what a picture takes, on a CPU.
+    """
+    return min(32, max(2, round(_BATCH_SECONDS / seconds))) if device == "cpu" else 32
+
+
+def processors() -> int:
+    """Processors that this process may use: fewer than the machine has, in a container."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def half_refused(half: bool, device: str) -> None:

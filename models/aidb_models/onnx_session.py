@@ -52,9 +52,10 @@ class Session:
     """An open network.
 
     device: auto, cpu, cuda, cuda:N or mps (Core ML). After opening, ``device`` says what was got.
-    threads: CPU threads inside one operator. One by default: batches gain nothing on a CPU, and a second thread costs
-        more than it brings when other work keeps the cores busy.
+    threads: CPU threads inside one operator. One by default: a second one costs more than it brings when other work
+        keeps the cores busy, be it other calls of the same session (it may be called from several threads).
     outputs: names of the outputs to compute; all of them if empty.
+    batch: the graph's batch size if it is fixed, else None.
     """
 
     def __init__(self, file: OnnxFile, device: str, threads: int, outputs: Sequence[str] = ()) -> None:
@@ -72,7 +73,7 @@ class Session:
         self.device = self._got(device)
         self.outputs = tuple(outputs) or tuple(o.name for o in self._session.get_outputs())
         first = self._session.get_inputs()[0].shape[0] if self._session.get_inputs()[0].shape else None
-        self._batch = first if isinstance(first, int) and first > 0 else None
+        self.batch = first if isinstance(first, int) and first > 0 else None
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Outputs for a batch, each with the batch as its first dimension.
@@ -80,12 +81,12 @@ class Session:
         A graph with a fixed batch size is fed pieces of that size, the last one padded with zeros.
         """
         count = len(next(iter(inputs.values())))
-        if self._batch is None:
+        if self.batch is None:
             return self._call(inputs)
         pieces = []
-        for start in range(0, count, self._batch):
-            piece = {name: values[start : start + self._batch] for name, values in inputs.items()}
-            missing = self._batch - len(next(iter(piece.values())))
+        for start in range(0, count, self.batch):
+            piece = {name: values[start : start + self.batch] for name, values in inputs.items()}
+            missing = self.batch - len(next(iter(piece.values())))
             if missing:
                 piece = {
                     name: np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
@@ -93,7 +94,7 @@ class Session:
                 }
             answers = self._call(piece)
             # Only the padded piece is cut: the answers of a graph for one picture may have no batch dimension.
-            pieces.append([a[: self._batch - missing] for a in answers] if missing else answers)
+            pieces.append([a[: self.batch - missing] for a in answers] if missing else answers)
         return [np.concatenate(parts) for parts in zip(*pieces, strict=True)] if len(pieces) > 1 else pieces[0]
 
     def _call(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
