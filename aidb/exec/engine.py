@@ -221,8 +221,6 @@ class Engine:
         self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control
     ) -> tuple[str, Parameters]:
         """Run the models that the plan needs; the SQL that answers then, and its parameters."""
-        # Answers that an interrupted statement is still waiting for must not be asked for again.
-        self.materialiser.settle(control.check)
         before = self._cached(plan)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from weakref import WeakKeyDictionary
+from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
 
@@ -30,8 +29,6 @@ READ = 8192
 """Rows of the input query that are held at a time; one video's frames are decoded in stretches of so many."""
 READ_PLAIN = 2048
 """The same where no content is read, and so each row may be large."""
-
-_turns: WeakKeyDictionary[object, threading.RLock] = WeakKeyDictionary()
 
 
 class Connectors:
@@ -64,22 +61,44 @@ class Materialiser:
 
     def __init__(self, database: Database, registry: Registry, connectors: Connectors) -> None:
         self.database, self.registry, self.connectors = database, registry, connectors
-        self._lingering: list[threading.Thread] = []
         self._writer: AnswerWriter | None = None
         self.last: Pipeline | None = None
+        self._has_turn = False
 
     def begin(self, control: Control, settings: Settings, relations: Relations, parameters: Parameters) -> Statement:
         """A statement's own view of this object."""
         return Statement(self, control, settings, relations, parameters)
 
-    def settle(self, wait: Callable[[], None] | None = None) -> None:
+    @contextmanager
+    def turn(self, wait: Callable[[], None]) -> Iterator[None]:
+        """Held from finding out which answers are missing until they are stored, so that nothing is asked twice.
+
+        One connection of this process to a file at a time; a statement inside another one's turn has it already.
+        ``wait`` is called now and then meanwhile, and may raise.
+        """
+        lock = self.database.shared.models
+        if self._has_turn:
+            yield
+            return
+        while not lock.acquire(timeout=TICK):
+            wait()
+        self._has_turn = True
+        try:
+            self.settle(wait)
+            yield
+        finally:
+            self._has_turn = False
+            lock.release()
+
+    def settle(self, wait: Callable[[], None] = lambda: None) -> None:
         """Wait for batches that an interrupted statement left in flight; they are stored when they end."""
-        while self._lingering:
-            self._lingering[-1].join(TICK)
-            if not self._lingering[-1].is_alive():
-                self._lingering.pop()
-            elif wait is not None:
+        lingering = self.database.shared.lingering
+        for thread in list(lingering):
+            while thread.is_alive():
                 wait()
+                thread.join(TICK)
+            if thread in lingering:
+                lingering.remove(thread)
 
     def writer(self) -> AnswerWriter:
         """The one writer."""
@@ -89,7 +108,7 @@ class Materialiser:
 
     def leave(self, threads: list[threading.Thread]) -> None:
         """Remember threads that are still busy."""
-        self._lingering += threads
+        self.database.shared.lingering += threads
 
 
 class Statement:
@@ -131,14 +150,29 @@ class Statement:
             return
         self.control.check()
         self._check_writable(wanted)
-        together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
-        for fill, keys in wanted:
-            definition = self._shared.registry.definition(fill)
-            alone = definition.id if definition.sequential else None
-            together.setdefault((definition.parents, definition.keys, alone), []).append((definition, keys))
-        for group in together.values():
-            self._run(group)
-        self._shared.registry.forget_costs()  # what it took is known better now
+        with self._shared.turn(self.control.check):
+            together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
+            for fill, keys in wanted:
+                # Another connection, or a batch that an interrupted statement left, may have answered meanwhile.
+                missing = self._missing(fill, keys)
+                if missing.num_rows:
+                    definition = self._shared.registry.definition(fill)
+                    alone = definition.id if definition.sequential else None
+                    together.setdefault((definition.parents, definition.keys, alone), []).append((definition, missing))
+            for group in together.values():
+                self._run(group)
+
+    def _missing(self, fill: Fill, keys: pa.Table) -> pa.Table:
+        """Those of the keys that have no answer yet."""
+        same = "IS NOT DISTINCT FROM" if fill.null_safe else "="
+        on = " AND ".join(f"k.{quoted(n)} {same} l.{quoted(n)}" for n in fill.keys)
+        cursor = self._shared.database.cursor()
+        try:
+            cursor.register("aidb_wanted", keys)
+            with translated():
+                return cursor.sql(f"SELECT k.* FROM aidb_wanted k ANTI JOIN {fill.ledger} l ON {on}").to_arrow_table()
+        finally:
+            cursor.close()
 
     def _check_writable(self, wanted: Sequence[tuple[Fill, pa.Table]]) -> None:
         if self._shared.database.read_only:

@@ -105,7 +105,9 @@ class AnswerWriter:
 
     def _forget(self, batch: AnsweredBatch) -> None:
         """A file is answered as a whole, so that what was known of its items gives way (after RETRY FAILED)."""
-        same = " AND ".join(f"a.{quoted(n)} = k.{quoted(n)}" for n in batch.keys.column_names)
+        now = batch.keys.column_names
+        stored = self._db.sql(f"FROM {batch.fill.ledger}").columns  # the same columns, perhaps called otherwise
+        same = " AND ".join(f"a.{quoted(s)} = k.{quoted(n)}" for s, n in zip(stored, now, strict=False))
         self._db.register("aidb_again", batch.keys)
         try:
             for table in (batch.fill.rows, batch.fill.ledger):

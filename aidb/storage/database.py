@@ -6,10 +6,10 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +19,7 @@ from aidb.catalog.names import literal, quoted
 from aidb.storage import schema
 from aidb.storage.answer import Answer
 
+T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any] | None
 
 _RESERVED = {"aidb", "aidb_internal", "temp", "system", "main", "memory"}
@@ -28,12 +29,16 @@ _RESERVED = {"aidb", "aidb_internal", "temp", "system", "main", "memory"}
 class Shared:
     """What the connections of this process to one file have in common.
 
-    version: goes up whenever one of them changes what names mean. lock: held while storage for answers is made.
+    version: goes up whenever one of them changes what names mean. lock: held while storage for answers is made. models:
+    held while it is found out which answers are missing and models give them. lingering: threads that still store the
+    answers of batches which an interrupted statement left in flight.
     """
 
     def __init__(self, root: duckdb.DuckDBPyConnection, use: str | None) -> None:
         self.root, self.use = root, use
         self.lock = threading.RLock()
+        self.models = threading.Lock()
+        self.lingering: list[threading.Thread] = []
         self.version = 0
         self.connections = 0
 
@@ -196,22 +201,56 @@ class Database:
     def query(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """Rows of a query on the user's connection, so that temporary tables are seen."""
         with self.lock, translated():
-            return self.user.sql(sql, params=parameters or None).to_arrow_table()
+            return self._heeding(lambda: self.user.sql(sql, params=parameters or None).to_arrow_table())
 
     def execute(self, sql: str, parameters: Parameters = None) -> Answer:
         """Run any statement on the user's connection."""
         with self.lock, translated():
-            relation = self.user.sql(sql, params=parameters or None)
+            relation, kept = self._heeding(lambda: self._run(sql, parameters))
             if relation is None:
                 return Answer()
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-            kept = relation.materialize()
             if columns == (("Success", "BOOLEAN"),):
                 return Answer()
             if columns == (("Count", "BIGINT"),) and not _reads(sql):
                 counted = kept.fetchall()
                 return Answer(rows=counted[0][0] if counted else -1)
             return Answer(columns, len(kept), kept, self)
+
+    def _run(self, sql: str, parameters: Parameters) -> tuple[Any, Any]:
+        relation = self.user.sql(sql, params=parameters or None)
+        return relation, None if relation is None else relation.materialize()
+
+    def _heeding(self, call: Callable[[], T]) -> T:
+        """Make a call that may take long, but heed Ctrl-C, which DuckDB itself notices only when it is done.
+
+        Python raises KeyboardInterrupt in the main thread between two of its instructions, so another thread makes the
+        call while the main thread waits.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return call()
+        result: list[T] = []
+        error: list[BaseException] = []
+        ended = threading.Event()
+
+        def work() -> None:
+            try:
+                result.append(call())
+            except BaseException as e:
+                error.append(e)
+            finally:
+                ended.set()
+
+        threading.Thread(target=work, name="aidb query", daemon=True).start()
+        try:
+            ended.wait()
+        except BaseException:
+            while not ended.wait(0.02):  # an interrupt that comes before the query begins is lost
+                self.user.interrupt()
+            raise
+        if error:
+            raise error[0]
+        return result[0]
 
     def check(self, sql: str, parameters: Parameters = None) -> None:
         """Raise what DuckDB's binder says against a SELECT, without running it."""
