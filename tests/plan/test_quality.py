@@ -141,17 +141,17 @@ QUERIES: list[tuple[str, int, float]] = [
 """Statement, items, cost of the items. The first numbers that were reached; `SLACK` is allowed above them."""
 
 LIMITED: list[tuple[str, int]] = [
-    ("SELECT frame_id FROM box WHERE x < 100 LIMIT 10", 112),
+    ("SELECT frame_id FROM box WHERE x < 100 LIMIT 10", 36),
     (f"SELECT f.frame_id FROM frames f {BOX} {COLOR} WHERE b.cls = 2 AND c.color = 5 LIMIT 5", 240),
     (
         "SELECT frame_id FROM frames f"
         " WHERE EXISTS (SELECT 1 FROM box b WHERE b.frame_id = f.frame_id AND b.cls = 3) LIMIT 10",
-        112,
+        88,
     ),
-    ("SELECT frame_id, x FROM box WHERE x < 100 ORDER BY frame_id DESC LIMIT 10", 112),
+    ("SELECT frame_id, x FROM box WHERE x < 100 ORDER BY frame_id DESC LIMIT 10", 53),
     (
         "SELECT f.ts, b.x FROM frames f JOIN box b USING (frame_id) WHERE b.cls = 3 ORDER BY f.ts, b.frame_id LIMIT 5",
-        112,
+        18,
     ),
     ("SELECT ts, glare FROM gps LIMIT 10", 16),
     ("SELECT ts FROM gps WHERE glare > 5 AND district = 3 LIMIT 10", 48),
