@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class ModelDefinition:
-    """A registered model. provider ``python``: a function that each process registers again."""
+    """A registered model. provider ``python``: a function that each process registers again.
+
+    variadic: the last input stands for any number of further ones.
+    """
 
     name: str
     provider: str
@@ -22,6 +25,7 @@ class ModelDefinition:
     seconds_per_item: float = 0.01
     sequential: bool = False
     device: str = "cpu"
+    variadic: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Definer:
         """
         self._database, self._registry, self._pool = database, registry, pool
         self._blobs = BlobTables(database, registry, connectors, prepare, check)
-        self._virtual = VirtualTables(database, registry, pool)
+        self._virtual = VirtualTables(database, registry)
         self._removal = Removal(database, registry, pool)
 
     def run(self, statement: Definition) -> str:

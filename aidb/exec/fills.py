@@ -153,6 +153,7 @@ class Fills:
     # ---- meaning
     def _meaning(self, model: ModelDefinition, args: Args) -> _Meaning:
         registry = self._registry
+        _check_count(model, len(args))
         args = tuple(self._spelled(model, t, c) for t, c in args)
         plain = [t for t, _ in args if not registry.is_item_table(t)]
         if plain:
@@ -262,8 +263,8 @@ class Fills:
                 assert relation.fill is not None
                 fill = self.definition(relation.fill)
                 found = {k: o for p in fill.parents for k, o in self._origin(p).items()}
-                if fill.ordinal:
-                    found[fill.ordinal.lower()] = f"rows:{fill.lineage}"
+                if relation.fill.ordinal:  # the table's own word for it, which another table of the fill may not share
+                    found[relation.fill.ordinal.lower()] = f"rows:{fill.lineage}"
                 self._origins[low] = found
         return self._origins[low]
 
@@ -315,6 +316,15 @@ class Fills:
             return self._meaning(model, made.args).lineage == made.lineage
         except ProgrammingError:
             return False
+
+
+def _check_count(model: ModelDefinition, given: int) -> None:
+    inputs = len(model.inputs)
+    if given != inputs and not (model.variadic and given >= inputs):
+        least = f"at least {inputs}" if model.variadic else str(inputs)
+        raise ProgrammingError(
+            f"{model.name} takes {least} input{'s' * (inputs != 1)} ({', '.join(model.inputs)}), not {given}"
+        )
 
 
 def _under_names(table: str, stored: Sequence[str], shown: Sequence[str]) -> str:

@@ -56,6 +56,7 @@ def definition_of(name: str, provider: str, options: Mapping[str, object], spec:
         spec.seconds_per_item,
         spec.sequential,
         spec.device,
+        spec.variadic,
     )
 
 

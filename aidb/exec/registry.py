@@ -15,7 +15,7 @@ from aidb.exec.models import ModelPool
 from aidb.exec.snapshot import Natives, TablesByName, ViewsByName
 from aidb.sql.render import relation_sql
 from aidb.storage.answers import seconds_per_item
-from aidb.storage.database import Database
+from aidb.storage.database import Database, translated
 from aidb.storage.definitions import Definition, Definitions
 from aidb.storage.items import Dependent
 
@@ -46,6 +46,7 @@ class Registry:
         self._checked: set[str] = set()
         self._costs: dict[int, float] = {}
         self._version = 0
+        self._changing = False
         self.reload()
 
     def reload(self) -> None:
@@ -77,6 +78,10 @@ class Registry:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """One transaction for a change of definitions, views included; when it fails everything is what it was."""
+        if self._changing:
+            yield
+            return
+        self._changing = True
         try:
             with self.database.transaction():
                 yield
@@ -84,6 +89,8 @@ class Registry:
         except BaseException:
             self.reload()
             raise
+        finally:
+            self._changing = False
         self.changed()
 
     # ---- definitions
@@ -384,6 +391,7 @@ class Registry:
     # ---- views
     def _publish(self) -> None:
         """Make DuckDB's views of the relations that changed say what the definitions say."""
+        current: dict[str, int] = {}
         for low in sorted(self._unpublished):
             try:
                 relation = self.relation(low)
@@ -392,6 +400,12 @@ class Registry:
             if relation is not None:
                 view = f"main.{quoted(relation.name)}"
                 self.database.user.execute(f"CREATE OR REPLACE VIEW {view} AS {relation_sql(relation)}")
+                if relation.fill is not None:
+                    current[relation.name] = self.definition(relation.fill).id
+                added = [c for c in self.columns if same(c.table, low)]
+                for columns, extension in zip(added, relation.extensions, strict=True):
+                    current[self.store.key_of(columns)] = self.definition(extension.fill).id
+        self.store.keep_current(current)
         self._unpublished.clear()
 
     def republish(self, name: str) -> None:
@@ -401,6 +415,20 @@ class Registry:
             kept.pop(name.lower(), None)
         self._fills.forget()
         self._unpublished.add(name.lower())
+
+    def rename_table(self, table: str, name: str) -> None:
+        """Rename one of DuckDB's own tables. Only inside of `changing`."""
+        try:
+            with translated():
+                self.database.user.execute(f"ALTER TABLE main.{quoted(table)} RENAME TO {quoted(name)}")
+        except Error as e:
+            if "depend" in str(e):
+                raise OperationalError(
+                    f"{table.removesuffix(STORED)} has indexes or foreign keys, which DuckDB can't rename with it: "
+                    f"drop them first, and make them again afterwards ({e})"
+                ) from e
+            raise
+        self.natives.forget()
 
     def forget_natives(self) -> None:
         """DuckDB ran a statement that may have changed tables, views or macros of the user's own."""

@@ -101,8 +101,7 @@ class Removal:
         registry.remove(columns)
         if not registry.known(columns.table):
             db.execute(f"DROP VIEW IF EXISTS main.{quoted(columns.table)}")
-            db.execute(f"ALTER TABLE main.{quoted(columns.table + STORED)} RENAME TO {quoted(columns.table)}")
-            registry.natives.forget()
+            registry.rename_table(columns.table + STORED, columns.table)
 
     def _drop_stale(self) -> str:
         registry, db = self._registry, self._database.user

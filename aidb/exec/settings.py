@@ -14,16 +14,25 @@ from aidb.errors import NotSupportedError, ProgrammingError, UnknownName
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
 
+def _number(value: object) -> float:
+    """A finite number, or NaN for what is none; a switch is none."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(str(value).replace("_", ""))
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
 def _whole(value: object) -> int:
-    number = float(str(value))
-    if number != int(number) or number < 0:
+    number = _number(value)
+    if not number >= 0 or number != int(number):
         raise ValueError("a whole number, 0 or more, is needed")
-    return int(number)
+    return int(str(value)) if str(value).isdecimal() else int(number)
 
 
 def _positive(value: object) -> float:
-    number = float(str(value))
-    if not math.isfinite(number) or number < 0:
+    number = _number(value)
+    if not number >= 0:
         raise ValueError("a number, 0 or more, is needed")
     return number
 
@@ -37,7 +46,7 @@ def _batch(value: object) -> int:
 
 def _ratio(value: object) -> float:
     text = str(value).strip()
-    number = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    number = _number(text[:-1]) / 100 if text.endswith("%") else _number(text)
     if not 0 <= number <= 1:
         raise ValueError("a share between 0 and 1 (or 0% and 100%) is needed")
     return number
@@ -45,7 +54,7 @@ def _ratio(value: object) -> float:
 
 def _bytes(value: object) -> int:
     match = re.fullmatch(r"\s*([\d.]+)\s*([kmg]?i?b?)\s*", str(value).lower())
-    if match is None or match[2] not in _UNITS:
+    if match is None or match[2] not in _UNITS or not _number(match[1]) > 0:
         raise ValueError("a size such as '512MB' or '2GiB' is needed")
     size = int(float(match[1]) * _UNITS[match[2]])
     if size <= 0:
@@ -106,7 +115,7 @@ class Settings:
         """These settings with one of them set, or reset by None. Raises `UnknownName`, `ProgrammingError`."""
         low = name.lower()
         if low not in _READERS:
-            raise UnknownName.of("setting aidb.", name, _READERS)
+            raise UnknownName.of("setting", f"aidb.{low}", [f"aidb.{n}" for n in _READERS])
         if value is None:
             return replace(self, **{low: getattr(Settings(), low)})
         try:

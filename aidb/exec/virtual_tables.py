@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from aidb.catalog.definitions import VirtualColumns, VirtualTable
-from aidb.catalog.names import quoted, same
+from aidb.catalog.names import same
 from aidb.errors import ProgrammingError, UnknownName
-from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.registry import STORED, Registry
 from aidb.sql.statements import AddVirtualColumns, CreateVirtualTable, ModelCall
 from aidb.storage.database import Database
@@ -14,21 +13,12 @@ from aidb.storage.database import Database
 class VirtualTables:
     """Carries out the statements about what models fill."""
 
-    def __init__(self, database: Database, registry: Registry, pool: ModelPool) -> None:
-        self._database, self._registry, self._pool = database, registry, pool
+    def __init__(self, database: Database, registry: Registry) -> None:
+        self._database, self._registry = database, registry
 
     def _arguments(self, call: ModelCall, alone: str | None = None) -> tuple[tuple[str, str], ...]:
         """Arguments as (relation, column): a bare column belongs to the one table that has it."""
-        model = self._registry.model(call.model)
-        spec = self._pool.get(model).spec if model.provider != PYTHON or model.name.lower() in self._pool else None
-        least, most = len(model.inputs), len(model.inputs)
-        if spec is not None and spec.variadic:
-            least, most = 1, 1 << 30
-        if not least <= len(call.args) <= most:
-            raise ProgrammingError(
-                f"{model.name} takes {len(model.inputs)} input{'s' * (len(model.inputs) != 1)} "
-                f"({', '.join(model.inputs)}), not {len(call.args)}"
-            )
+        self._registry.model(call.model)  # an unknown model is told before an unknown column
         found = []
         for table, column in call.args:
             if table is None:
@@ -150,8 +140,7 @@ class VirtualTables:
             )
         with registry.changing():
             if known is None:
-                self._database.user.execute(f"ALTER TABLE main.{quoted(table)} RENAME TO {quoted(table + STORED)}")
-                registry.natives.forget()
+                registry.rename_table(table, table + STORED)
             registry.add(VirtualColumns(table, s.columns, model.name, args))
         return f"{table} has the virtual column{'s' * (len(s.columns) > 1)} {', '.join(s.columns)}"
 

@@ -76,6 +76,7 @@ class Writing:
             raise NotSupportedError(
                 "PREPARE can't read tables that models fill: con.execute(sql, parameters) takes parameters"
             )
+        self._refuse_calls(sql, tokens, verb)
         if target is None:
             return Write(sql, self._needs(sql, tokens, None), changes_names=changes_names)
         self._refuse_kept(target)
@@ -95,6 +96,18 @@ class Writing:
         for kept in _KEPT:
             if schemas and same(schemas[-1], kept):
                 raise ProgrammingError(f"the schema {kept} is kept by AIDB and can't be changed by hand")
+
+    def _refuse_calls(self, sql: str, tokens: list[Token], verb: str) -> None:
+        """Statements whose conditions are DuckDB's alone to evaluate."""
+        if verb not in ("UPDATE", "DELETE", "MERGE"):
+            return
+        for i, token in enumerate(tokens[:-1]):
+            called = name_of(sql, token) if token.kind in ("word", "name") else ""
+            if called.lower() in self._registry.models and tokens[i + 1].key == "(" and _key(tokens, i - 1) != ".":
+                raise NotSupportedError(
+                    f"{called} can't be called in {verb}: give its answers a name first, CREATE VIRTUAL TABLE ... AS "
+                    f"{called}(...) or ALTER TABLE ... ADD VIRTUAL COLUMN"
+                )
 
     def _is_stored_part(self, target: _Target) -> bool:
         return target.verb in ("DROP", "ALTER", "CREATE") and self._registry.is_extended(target.name[: -len(STORED)])
@@ -269,9 +282,9 @@ class Writing:
     def _needs(self, sql: str, tokens: list[Token], target: _Target | None) -> tuple[str, ...]:
         """For statements that can't be pruned: everything of ours that they read."""
         verb = _verb(tokens)
-        reads = verb not in _READS_NOTHING and not (
-            verb == "CREATE" and target is not None and target.kind not in ("TABLE", "INDEX")
-        )
+        reads = verb not in _READS_NOTHING
+        if verb == "CREATE":
+            reads = target is not None and target.kind == "TABLE"
         if verb == "EXPLAIN" and _key(tokens, 1) != "ANALYZE":
             reads = False
         if not reads or verb in ("PREPARE", "EXECUTE"):

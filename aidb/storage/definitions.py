@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import duckdb
@@ -87,8 +87,18 @@ class Definitions:
             [kind_of(definition), key_of(definition), text, created[0][0] if created else None],
         )
 
+    def keep_current(self, fills: Mapping[str, int]) -> None:
+        """Write down which fill gives the answers of a virtual table or of virtual columns now."""
+        for name, fill in fills.items():
+            self._connection.execute(f"DELETE FROM {INTERNAL}.current_fills WHERE name = ?", [name])
+            self._connection.execute(f"INSERT INTO {INTERNAL}.current_fills VALUES (?, ?)", [name, fill])
+
     def remove(self, definition: Definition) -> None:
         """Take a definition out; nothing happens if it is not there."""
+        if isinstance(definition, (VirtualTable, VirtualColumns)):
+            self._connection.execute(
+                f"DELETE FROM {INTERNAL}.current_fills WHERE lower(name) = lower(?)", [key_of(definition)]
+            )
         self._connection.execute(
             f"DELETE FROM {INTERNAL}.definitions WHERE kind = ? AND lower(name) = lower(?)",
             [kind_of(definition), key_of(definition)],

@@ -283,7 +283,7 @@ def _check_identity(db: duckdb.DuckDBPyConnection, table: BlobTable) -> None:
     what = "is NULL" if any(v is None for v in row[:-1]) else f"stands {row[-1]} times"
     raise IntegrityError(
         f"{table.name}: a key must be unique and not NULL, but {shown} {what}; "
-        "choose another KEY, or make the query DISTINCT"
+        f"choose another KEY{', or make the query DISTINCT' if table.query is not None else ''}"
     )
 
 

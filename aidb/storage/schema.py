@@ -21,7 +21,7 @@ CREATE TABLE {INTERNAL}.calls (call_id BIGINT, fill INTEGER, started TIMESTAMP, 
 CREATE TABLE {INTERNAL}.errors (fill INTEGER, item VARCHAR, attempts INTEGER, message VARCHAR, call_id BIGINT, noticed TIMESTAMP);
 CREATE TABLE {INTERNAL}.queries (query_id BIGINT DEFAULT nextval('{INTERNAL}.ids'), started TIMESTAMP, text VARCHAR,
     report VARCHAR);
-CREATE TABLE {INTERNAL}.stale (fill INTEGER, table_name VARCHAR);
+CREATE TABLE {INTERNAL}.current_fills (name VARCHAR, fill INTEGER);
 INSERT INTO {INTERNAL}.meta VALUES ({VERSION}, now()::TIMESTAMP);
 
 CREATE VIEW aidb.models AS
@@ -35,9 +35,11 @@ CREATE VIEW aidb.blob_tables AS
         coalesce(definition->>'$.source', definition->>'$.query') AS source, definition->'$.options' AS options, created
     FROM {INTERNAL}.definitions WHERE kind = 'blob table' AND NOT coalesce((definition->>'$.dropped')::BOOLEAN, false);
 CREATE VIEW aidb.virtual_tables AS
-    SELECT name, CASE kind WHEN 'virtual table' THEN 'table' ELSE 'columns' END AS kind,
-        definition->>'$.model' AS model, definition->'$.args' AS inputs, definition->'$.columns' AS columns, created
-    FROM {INTERNAL}.definitions WHERE kind IN ('virtual table', 'virtual columns');
+    SELECT d.name, CASE kind WHEN 'virtual table' THEN 'table' ELSE 'columns' END AS kind,
+        definition->>'$.model' AS model, definition->'$.args' AS inputs, definition->'$.columns' AS columns,
+        '{INTERNAL}.rows_' || fill AS answers, '{INTERNAL}.ledger_' || fill AS ledger, created
+    FROM {INTERNAL}.definitions d LEFT JOIN {INTERNAL}.current_fills f ON f.name = d.name
+    WHERE kind IN ('virtual table', 'virtual columns');
 CREATE VIEW aidb.calls AS
     SELECT c.call_id, f.model, f.fingerprint, c.fill, c.started, c.seconds, c.items, c.rows, c.failed, c.device
     FROM {INTERNAL}.calls c JOIN {INTERNAL}.fills f ON c.fill = f.id;
