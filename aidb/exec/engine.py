@@ -16,6 +16,7 @@ from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError,
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
+from aidb.exec.finished import Finished
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.pipeline import Worker
@@ -81,6 +82,7 @@ class Engine:
         self.registry = Registry(self.database, self.pool)
         self.connectors = Connectors()
         self.materialiser = Materialiser(self.database, self.registry, self.connectors)
+        self._finished = Finished(self.database)
         self.settings = Settings()
         self.progress: Callable[[Progress], None] | None = None
         self._control: Control | None = None
@@ -205,10 +207,11 @@ class Engine:
             plan = self._plan(bound, parameters)
             if plan is None or _DESCRIBES.match(statement.core):
                 return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
-            # A typo must not cost what the right query would.
-            self.database.check(bound.final, parameters)
-            before = self._cached(plan)
-            final, given = self._materialise(plan, bound, parameters, control)
+            before = self._leave_out_finished(plan, bound)
+            if plan.asks:
+                # A typo must not cost what the right query would.
+                self.database.check(bound.final, parameters)
+            final, given = self._materialise(plan, bound, parameters, control, before)
             try:
                 answer = self.database.execute(final, given)
             except Interrupted as e:
@@ -218,10 +221,14 @@ class Engine:
             return Outcome(answer, report)
 
     def _materialise(
-        self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control
+        self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control, before: Counter[str] | None = None
     ) -> tuple[str, Parameters]:
-        """Run the models that the plan needs; the SQL that answers then, and its parameters."""
-        before = self._cached(plan)
+        """Run the models that the plan needs; the SQL that answers then, and its parameters.
+
+        before: what `_leave_out_finished` gave, if it was called.
+        """
+        if before is None:
+            before = self._leave_out_finished(plan, bound)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:
             run_rounds(plan, statement, optimise=self.settings.optimizer)
@@ -317,9 +324,9 @@ class Engine:
                 plan = self._plan(bound, parameters)
                 before: Counter[str] = Counter()
                 if plan is not None:
-                    before = self._cached(plan)
+                    before = self._leave_out_finished(plan, bound)
                     # LIMIT may stop early here as well, but the rows that count are the statement's own.
-                    self._materialise(plan, bound, parameters, control)
+                    self._materialise(plan, bound, parameters, control, before)
                 middle = bound.final if bound.final != inner.core else sql[span[0] : span[1]]
                 answer = self._write(sql[: span[0]] + middle + sql[span[1] :], parameters, prune=True)
                 return Outcome(answer, self._report(control, plan, before))
@@ -411,12 +418,11 @@ class Engine:
         s = self.settings
         return Limits(s.max_calls, s.max_seconds, s.max_cost, s.on_error, s.max_error_ratio)
 
-    def _cached(self, plan: CallPlan) -> Counter[str]:
-        """Items that have an answer, by model."""
-        found: Counter[str] = Counter()
-        for fill in plan.fills:
-            found[fill.model] += self.database.query(f"SELECT count(*) FROM {fill.ledger}").column(0)[0].as_py()
-        return found
+    def _leave_out_finished(self, plan: CallPlan, bound: Bound) -> Counter[str]:
+        """Spare the plan the questions that are known to find nothing; items that have an answer, by model."""
+        finished, answered = self._finished.among(plan.fills, bound.relations)
+        plan.leave_out(finished)
+        return answered
 
     def _report(
         self,

@@ -9,7 +9,7 @@ analysis can't read is materialised whole: `CallPlan.fallback` says why.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -122,6 +122,18 @@ class CallPlan:
         self._stop = None
         self._everything = touched_fills(self.sql, self._relations, self._touched)
         self._order_fills()
+
+    def leave_out(self, finished: Collection[Fill]) -> None:
+        """Ask nothing about fills that have seen every item there is; ``fills`` still names them."""
+        self._candidates = [c for c in self._candidates if any(s.fill not in finished for s in c[1].unknown.states)]
+        self._everything = [f for f in self._everything if f not in finished]
+        if not self.asks:
+            self._stop = None
+
+    @property
+    def asks(self) -> bool:
+        """Is there anything that may have to run? If not the statement's own text gives the answer at once."""
+        return bool(self._candidates or self._everything)
 
     def _all_fills(self, name: str) -> list[Fill]:
         relation = self._relations.get(name)
