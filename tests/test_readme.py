@@ -29,7 +29,7 @@ from aidb.sql.statements import CreateBlobTable, CreateModel, Native
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 TIME = re.compile(r"\d+\.\d+ s\b")
 
 

@@ -84,8 +84,8 @@ def test_texts_with_a_function_joined_to_a_table(con: aidb.Connection, tmp_path:
     con.execute(f"CREATE BLOB TABLE reviews AS SELECT * FROM '{tmp_path / 'reviews.csv'}' KEY (id)")
     con.execute("ALTER TABLE reviews ADD VIRTUAL COLUMN tone AS mood(body)")
     query = (
-        f"SELECT city, place, sum(tone) FROM reviews JOIN '{tmp_path / 'places.csv'}' p USING (place)"
-        " WHERE city = 'Ulm' GROUP BY ALL ORDER BY ALL"
+        f"SELECT p.city, r.place, sum(tone) FROM reviews r JOIN '{tmp_path / 'places.csv'}' p ON p.place = r.place"
+        " WHERE p.city = 'Ulm' GROUP BY ALL ORDER BY ALL"
     )
     cursor = con.execute(query)
     assert cursor.fetchall() == [("Ulm", "crossing", 0), ("Ulm", "station", 1)]
