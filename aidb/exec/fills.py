@@ -85,27 +85,26 @@ class Fills:
                 f"{model.name} was never asked about these inputs, and its answers can't be stored inside a transaction "
                 "that you began: COMMIT or ROLLBACK first"
             )
-        with database.shared.lock:
-            # Another connection of this process may have made it meanwhile: then there must not be a second one.
+        # Another connection of this process may have made it meanwhile: then there must not be a second one.
+        with database.shared.lock, database.transaction():
             for other in registry.store.fills(meaning.lineage):
                 self.stored[other.lineage] = other
                 return other
-            with database.transaction():
-                fill = FillDefinition(
-                    registry.store.next_id(),
-                    model.name,
-                    model.fingerprint,
-                    meaning.lineage,
-                    meaning.args,
-                    meaning.parents,
-                    meaning.keys,
-                    model.outputs,
-                    ordinal,
-                    meaning.null_safe,
-                    model.sequential,
-                    meaning.rests,
-                )
-                registry.store.add_fill(fill)
+            fill = FillDefinition(
+                registry.store.next_id(),
+                model.name,
+                model.fingerprint,
+                meaning.lineage,
+                meaning.args,
+                meaning.parents,
+                meaning.keys,
+                model.outputs,
+                ordinal,
+                meaning.null_safe,
+                model.sequential,
+                meaning.rests,
+            )
+            registry.store.add_fill(fill)
         self.stored[fill.lineage] = fill
         registry.changed()
         return fill

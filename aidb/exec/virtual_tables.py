@@ -132,13 +132,13 @@ class VirtualTables:
             if name.lower() in taken:
                 raise ProgrammingError(f"{table} has a column {name!r} already")
             taken.add(name.lower())
-        fill = registry.fill_for(model.name, args, None)
-        if [p.lower() for p in fill.parents] != [table.lower()]:
-            raise ProgrammingError(
-                f"{model.name} fills {' and '.join(fill.parents)} here, not {table}: at least one input must be a column "
-                f"of {table}, and all of them of tables that it descends from"
-            )
         with registry.changing():
+            fill = registry.fill_for(model.name, args, None)
+            if [p.lower() for p in fill.parents] != [table.lower()]:
+                raise ProgrammingError(
+                    f"{model.name} fills {' and '.join(fill.parents)} here, not {table}: at least one input must be a column "
+                    f"of {table}, and all of them of tables that it descends from"
+                )
             if known is None:
                 registry.rename_table(table, table + STORED)
             registry.add(VirtualColumns(table, s.columns, model.name, args))

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -26,11 +26,19 @@ _RESERVED = {"aidb", "aidb_internal", "temp", "system", "main", "memory"}
 """A file of such a name would make ``aidb.models`` ambiguous (catalog or schema?): it is attached under another."""
 
 
+class Lingering(Protocol):
+    """Someone who still stores answers."""
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end; whether it has come."""
+        ...
+
+
 class Shared:
     """What the connections of this process to one file have in common.
 
     version: goes up whenever one of them changes what names mean. lock: held while storage for answers is made. models:
-    held while it is found out which answers are missing and models give them. lingering: threads that still store the
+    held while it is found out which answers are missing and models give them. lingering: those that still store the
     answers of batches which an interrupted statement left in flight.
     """
 
@@ -38,7 +46,7 @@ class Shared:
         self.root, self.use = root, use
         self.lock = threading.RLock()
         self.models = threading.Lock()
-        self.lingering: list[threading.Thread] = []
+        self.lingering: list[Lingering] = []
         self.version = 0
         self.connections = 0
 
@@ -106,7 +114,7 @@ class Database:
             )
         if self.read_only and not os.path.exists(self.path):
             return errors.OperationalError(f"{self.path} does not exist, and read_only=True makes no new file")
-        if "orrupt" in text or "not a valid" in text or "Could not read enough" in text:
+        if _is_damage(text) or "not a valid" in text:
             return errors.OperationalError(f"{self.path} is damaged, or no database: {text}")
         return errors.OperationalError(f"can't open {self.path}: {text}")
 
@@ -241,7 +249,7 @@ class Database:
             finally:
                 ended.set()
 
-        threading.Thread(target=work, name="aidb query", daemon=True).start()
+        threading.Thread(target=work, name="aidb query").start()
         try:
             ended.wait()
         except BaseException:
@@ -350,4 +358,15 @@ def translated() -> Iterator[None]:
             f"DuckDB reports an internal error; open the database again, finished work is stored: {e}"
         ) from e
     except duckdb.Error as e:
-        raise errors.OperationalError(str(e)) from e
+        text = str(e)
+        if _is_damage(text):
+            text = f"the database file is damaged; what a copy of it holds can be used again: {text}"
+        elif "Could not write" in text or "No space left" in text:
+            text = f"nothing more can be written (is the disk full?); what was stored before is kept: {text}"
+        elif "invalidated" in text:
+            text = f"the database had to stop; open it again, finished work is stored: {text}"
+        raise errors.OperationalError(text) from e
+
+
+def _is_damage(text: str) -> bool:
+    return "orrupt" in text or "Could not read enough bytes" in text
