@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import threading
+import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -60,6 +63,18 @@ SHOWN = {
 }
 
 
+EXIT_GRACE = 10.0
+"""Seconds that a process which forgot to close its connections waits, before it ends, for batches in flight."""
+
+_open: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave() -> None:
+    for engine in list(_open):
+        engine.close(EXIT_GRACE)
+
+
 _DESCRIBES = re.compile(r"\s*(DESCRIBE|DESC|SHOW)\b", re.IGNORECASE)
 """What asks for a table's columns needs none of its rows."""
 
@@ -85,6 +100,7 @@ class Engine:
         self._finished = Finished(self.database)
         self.settings = Settings()
         self.progress: Callable[[Progress], None] | None = None
+        _open.add(self)
         self._control: Control | None = None
         self._one = threading.RLock()
         self._definer = Definer(
@@ -108,10 +124,20 @@ class Engine:
             control.interrupt()
         self.database.interrupt()
 
-    def close(self) -> None:
-        """Finish what is in flight, close models and the file."""
+    def close(self, seconds: float | None = None) -> None:
+        """Finish what is in flight, for ``seconds`` at most if they are given; close models and the file."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        with suppress(TimeoutError):
+            self._close(deadline)
+
+    def _close(self, deadline: float | None) -> None:
+        def wait() -> None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError
+
+        _open.discard(self)
         try:
-            self.materialiser.settle()
+            self.materialiser.settle(wait)
         finally:  # a second Ctrl-C gives up what is in flight
             self.pool.close()
             self.database.close()

@@ -18,7 +18,7 @@ from aidb.exec.batches import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, TICK, Job
 from aidb.exec.control import Control
 from aidb.exec.inference import Inference
 from aidb.exec.inputs import input_query
-from aidb.exec.pipeline import Pipeline
+from aidb.exec.pipeline import Pipeline, Worker
 from aidb.exec.registry import Registry
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
@@ -94,9 +94,8 @@ class Materialiser:
         """Wait for batches that an interrupted statement left in flight; they are stored when they end."""
         lingering = self.database.shared.lingering
         for thread in list(lingering):
-            while thread.is_alive():
+            while not thread.wait(TICK):
                 wait()
-                thread.join(TICK)
             if thread in lingering:
                 lingering.remove(thread)
 
@@ -106,7 +105,7 @@ class Materialiser:
             self._writer = AnswerWriter(self.database.cursor())
         return self._writer
 
-    def leave(self, threads: list[threading.Thread]) -> None:
+    def leave(self, threads: list[Worker]) -> None:
         """Remember threads that are still busy."""
         self.database.shared.lingering += threads
 

@@ -51,11 +51,30 @@ class Rows(Protocol):
 
 
 class Worker(threading.Thread):
-    """A thread of a pipeline, and what it works for."""
+    """A thread of a pipeline, and what it works for.
+
+    `wait` takes the place of `join` and `is_alive`: Python 3.11 takes a thread for ended if Ctrl-C comes while the main
+    thread joins it (its issue 90882).
+    """
 
     def __init__(self, control: Control, target: Callable[[], None], name: str) -> None:
         super().__init__(target=target, name=f"aidb {name}", daemon=True)
         self.control = control
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Do the work, and say when it is done."""
+        try:
+            super().run()
+        finally:
+            self._ended.set()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for the end; whether it has come."""
+        if not self._ended.wait(seconds):
+            return False
+        self.join(1)  # the little that is left, so that no thread is cut off when the interpreter ends
+        return True
 
 
 class Pipeline:
@@ -77,11 +96,11 @@ class Pipeline:
         self._runs: queue.Queue[pa.Table | None] = queue.Queue(4)
         self._answers: queue.Queue[tuple[AnsweredBatch, ...] | None] = queue.Queue(32)
         self._wanted: list[Wanted] = []
-        self._feeder: list[threading.Thread] = []
-        self._readers: list[threading.Thread] = []
-        self._workers: list[threading.Thread] = []
-        self._storing: list[threading.Thread] = []
-        self._finisher: threading.Thread | None = None
+        self._feeder: list[Worker] = []
+        self._readers: list[Worker] = []
+        self._workers: list[Worker] = []
+        self._storing: list[Worker] = []
+        self._finisher: Worker | None = None
 
     # ---- the caller's thread
     def run(self) -> None:
@@ -106,7 +125,7 @@ class Pipeline:
             raise
         self._end()
 
-    def _start(self, group: list[threading.Thread], target: Callable[..., None], name: str, *args: object) -> None:
+    def _start(self, group: list[Worker], target: Callable[..., None], name: str, *args: object) -> None:
         def guarded() -> None:
             try:
                 target(*args)
@@ -127,10 +146,9 @@ class Pipeline:
             except queue.Full:
                 continue
 
-    def _join(self, threads: list[threading.Thread]) -> None:
+    def _join(self, threads: list[Worker]) -> None:
         for thread in threads:
-            while thread.is_alive():
-                thread.join(TICK)
+            while not thread.wait(TICK):
                 self._look()
         self.control.raise_if_stopped()
 
@@ -148,21 +166,21 @@ class Pipeline:
         self._rows.interrupt()
         self._finisher = Worker(self.control, self._end, "finisher")
         self._finisher.start()
-        self._finisher.join(seconds)
+        self._finisher.wait(seconds)
 
     def _end(self) -> None:
         for thread in [*self._feeder, *self._readers, *self._workers]:
-            thread.join()
+            thread.wait()
         for job in self.jobs:
             job.discard()
         self._hand_over(None)
         for thread in self._storing:
-            thread.join()
+            thread.wait()
         self._rows.close()
 
-    def lingering(self) -> list[threading.Thread]:
+    def lingering(self) -> list[Worker]:
         """Threads that still work on a batch that was in flight when the run stopped."""
-        return [self._finisher] if self._finisher is not None and self._finisher.is_alive() else []
+        return [self._finisher] if self._finisher is not None and not self._finisher.wait(0) else []
 
     # ---- the feeder
     def _feed(self) -> None:
@@ -332,7 +350,7 @@ class Pipeline:
     # ---- the writer
     def _hand_over(self, batches: tuple[AnsweredBatch, ...] | None) -> None:
         """Give to the writer; if that is dead its own error is the reason that will be raised."""
-        while any(thread.is_alive() for thread in self._storing):
+        while not all(thread.wait(0) for thread in self._storing):
             try:
                 self._answers.put(batches, timeout=TICK)
                 return
@@ -361,16 +379,15 @@ class Pipeline:
     def _store(self, groups: Sequence[tuple[AnsweredBatch, ...]]) -> None:
         try:
             self._writer.write([batch for group in groups for batch in group])
-        except Exception as e:
+        except Exception:
             if len(groups) == 1:
                 raise
             # What can't be stored must not take with it what can.
             for group in groups:
                 try:
                     self._writer.write(group)
-                except Exception as own:
-                    self.control.stop(own)
-            self.control.stop(e)
+                except Exception as e:
+                    self.control.stop(e)
 
 
 def _processors() -> int:
