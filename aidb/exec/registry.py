@@ -296,6 +296,12 @@ class Registry:
     def _extended(self, relation: Relation) -> Relation:
         for added in self.columns:
             if same(added.table, relation.name):
+                taken = {c.lower() for c in relation.columns}
+                twice = next((c for c in added.columns if c.lower() in taken), None)
+                if twice is not None:
+                    raise ProgrammingError(
+                        f"{relation.name} would have two columns {twice!r}, a stored and a virtual one"
+                    )
                 fill = self.fill_for(added.model, added.args, None)
                 named = {c: output for c, (output, _) in zip(added.columns, fill.outputs, strict=True)}
                 extension = Extension(self._fills.planner_fill(fill), named)
