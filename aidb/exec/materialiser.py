@@ -151,9 +151,9 @@ class Statement:
         self._check_writable(wanted)
         with self._shared.turn(self.control.check):
             together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
-            for fill, keys in wanted:
+            for fill, keys, distinct in self._united(wanted):
                 # Another connection, or a batch that an interrupted statement left, may have answered meanwhile.
-                missing = self._missing(fill, keys)
+                missing = self._missing(fill, keys, distinct)
                 if missing.num_rows:
                     definition = self._shared.registry.definition(fill)
                     alone = definition.id if definition.sequential else None
@@ -161,15 +161,35 @@ class Statement:
             for group in together.values():
                 self._run(group)
 
-    def _missing(self, fill: Fill, keys: pa.Table) -> pa.Table:
+    def _united(self, wanted: Sequence[tuple[Fill, pa.Table]]) -> list[tuple[Fill, pa.Table, bool]]:
+        """One entry for each place where answers are stored: two names may lead to one, and ask for the same items.
+
+        With each, whether its keys are distinct.
+        """
+        found: dict[int, tuple[Fill, pa.Table, bool]] = {}
+        for fill, keys in wanted:
+            place = self._shared.registry.definition(fill).id
+            keys = keys.select(list(fill.keys))
+            if place in found:
+                first, before, _ = found[place]
+                again = keys.rename_columns(before.column_names).cast(before.schema)
+                found[place] = first, pa.concat_tables([before, again]), False
+            else:
+                found[place] = fill, keys, True
+        return list(found.values())
+
+    def _missing(self, fill: Fill, keys: pa.Table, distinct: bool) -> pa.Table:
         """Those of the keys that have no answer yet."""
+        how = "" if distinct else "DISTINCT "
         same = "IS NOT DISTINCT FROM" if fill.null_safe else "="
         on = " AND ".join(f"k.{quoted(n)} {same} l.{quoted(n)}" for n in fill.keys)
         cursor = self._shared.database.cursor()
         try:
             cursor.register("aidb_wanted", keys)
             with translated():
-                return cursor.sql(f"SELECT k.* FROM aidb_wanted k ANTI JOIN {fill.ledger} l ON {on}").to_arrow_table()
+                return cursor.sql(
+                    f"SELECT {how}k.* FROM aidb_wanted k ANTI JOIN {fill.ledger} l ON {on}"
+                ).to_arrow_table()
         finally:
             cursor.close()
 

@@ -98,7 +98,8 @@ def state(con: aidb.Connection) -> dict[str, Any]:
     tables = db.query(
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT temporary ORDER BY ALL"
     ).to_pylist()
-    found: dict[str, Any] = {"views": db.query("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL").to_pylist()}  # fmt: skip
+    views = db.query("SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL")
+    found: dict[str, Any] = {"views": views.to_pylist()}
     for table in tables:
         name = f'"{table["schema_name"]}"."{table["table_name"]}"'
         rows = db.query(f"SELECT * FROM {name}").to_pylist()

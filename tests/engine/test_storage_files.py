@@ -39,7 +39,10 @@ def child(code: str, *args: object) -> subprocess.Popen[str]:
     )
 
 
-NAMES = ["aidb.aidb", "temp.db", "system.duckdb", "aidb.v2.db", "with space.db", "it's \"odd\".db", "größe.db", "noending", "select.db"]  # fmt: skip
+NAMES = [
+    *("aidb.aidb", "temp.db", "system.duckdb", "aidb.v2.db", "noending", "select.db"),
+    *("with space.db", 'it\'s "odd".db', "größe.db"),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -83,14 +86,16 @@ def test_after_closing_another_process_may_open_the_file(tmp_path: Path) -> None
     con = filled(tmp_path / "x.db")
     con.execute("SELECT * FROM long")
     con.close()
-    process = child("import sys, aidb; print(aidb.connect(sys.argv[1]).execute('SELECT count(*) FROM long').fetchone())", tmp_path / "x.db")  # fmt: skip
+    count = "import sys, aidb; print(aidb.connect(sys.argv[1]).execute('SELECT count(*) FROM long').fetchone())"
+    process = child(count, tmp_path / "x.db")
     out, err = process.communicate(timeout=60)
     assert out == "(4,)\n", err
 
 
 def test_a_file_that_another_process_holds(tmp_path: Path) -> None:
     filled(tmp_path / "x.db").close()
-    process = child("import sys, aidb; c = aidb.connect(sys.argv[1]); print('open', flush=True); input()", tmp_path / "x.db")  # fmt: skip
+    hold = "import sys, aidb; c = aidb.connect(sys.argv[1]); print('open', flush=True); input()"
+    process = child(hold, tmp_path / "x.db")
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
@@ -208,7 +213,7 @@ def test_a_file_of_an_older_version_is_migrated_or_says_so(tmp_path: Path, monke
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"this is not a database" * 1000)
-    with pytest.raises(aidb.OperationalError, match="x.db is damaged, or no database"):
+    with pytest.raises(aidb.OperationalError, match=r"x\.db is damaged, or no database"):
         aidb.connect(tmp_path / "x.db")
     assert (tmp_path / "x.db").read_bytes() == b"this is not a database" * 1000
 
