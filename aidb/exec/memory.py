@@ -52,6 +52,7 @@ class ByteBudget:
         with self._free:
             waiter = _Waiter(size, held)
             self._line.append(waiter)
+            self._free.notify_all()  # what this one holds may be what the first in line needs to know of
             try:
                 while not self._closed:
                     if self._line[0] is waiter and self._fits(waiter):
