@@ -18,6 +18,7 @@ from aidb.storage import items
 from aidb.storage.database import Database
 
 QUERY_KEY = "blob_id"
+_RESERVED = frozenset({"_content", "_copy", "_n", "_call", "_failed", "_version", "_row"})
 _WHOLE_ROW: tuple[str, ...] = ("_content", "_copy")
 """The identity of an item of a query without a key."""
 
@@ -133,6 +134,7 @@ class BlobTables:
     def _keep(self, definition: BlobTable, existing: BlobTable | None) -> str:
         """Merge the staged listing into the items: those of the same table before, or of one that was dropped."""
         registry, db = self._registry, self._database.user
+        _check_key(definition)
         before = existing or registry.dropped.get(definition.name.lower())
         if before is not None and _same_kind(before, definition):
             # The key keeps its spelling: it is the name of a column in tables of answers.
@@ -167,6 +169,13 @@ def _of_query(s: CreateBlobTable, columns: tuple[tuple[str, str], ...]) -> BlobT
     content = next((n for n, t in columns if t == CONTENT_SQL), None)
     text = next((n for n, t in columns if t == "VARCHAR" and not same(n, key)), None)
     return BlobTable(s.name, 0, key, key_type, columns, identity, content or text, None, None, s.query)
+
+
+def _check_key(table: BlobTable) -> None:
+    if table.key.lower() in _RESERVED:
+        raise ProgrammingError(f"{table.name}: AIDB uses the name {table.key!r} itself; give the key another one")
+    if table.key_type == CONTENT_SQL:
+        raise ProgrammingError(f"{table.name}: {table.key} refers to content, and a key must be a plain value")
 
 
 def _same_kind(before: BlobTable, now: BlobTable) -> bool:

@@ -138,7 +138,7 @@ def _check_names(columns: Sequence[tuple[str, str]]) -> None:
     for name, _ in columns:
         if name.lower() in seen:
             raise ProgrammingError(f"the query has two columns {name!r}: give one another name with AS")
-        if name.lower() in ("_content", "_copy", "_n", "_new"):
+        if name.lower() in ("_content", "_copy", "_n"):
             raise ProgrammingError(
                 f"the query's column {name!r} begins with an underscore, as AIDB's own do: rename it"
             )
