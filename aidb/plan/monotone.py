@@ -9,11 +9,20 @@ from collections.abc import Mapping
 
 from sqlglot import exp
 
-from aidb.plan.nodes import is_aggregate, is_volatile, listed, nested_queries, table_name, view_query, walk_own
+from aidb.plan.nodes import (
+    children,
+    is_aggregate,
+    is_volatile,
+    listed,
+    nested_queries,
+    table_name,
+    view_query,
+    walk_own,
+)
 from aidb.plan.scopes import Cte
 from aidb.plan.touching import Touching
 
-_STOPS = ("group", "having", "qualify", "limit", "offset", "sample", "order", "laterals", "windows")
+_STOPS = ("qualify", "limit", "offset", "sample", "order", "laterals", "windows")
 
 
 class Monotony:
@@ -65,6 +74,8 @@ class Monotony:
         distinct = query.args.get("distinct")
         if distinct is not None and distinct.args.get("on"):
             return False
+        if not self._groups(query, env):
+            return False
         for item in query.expressions + [e for k in ignore for e in listed(query.args.get(k))]:
             for node in walk_own(item):
                 if is_aggregate(node, self.touching.relations.aggregates) or isinstance(node, exp.Window):
@@ -80,6 +91,47 @@ class Monotony:
             return False
         where = query.args.get("where")
         return where is None or self._condition(where.this, env, True)
+
+    def _groups(self, query: exp.Select, env: Mapping[str, Cte]) -> bool:
+        """Do groups only appear, and never fall out again? Their rows may show what they are grouped by, no aggregate."""
+        group, having = query.args.get("group"), query.args.get("having")
+        if group is None:
+            return having is None
+        if any(group.args.get(k) for k in ("rollup", "cube", "grouping_sets", "totals")):
+            return False
+        if group.find(exp.Rollup, exp.Cube, exp.GroupingSets) is not None:
+            return False
+        for node in (group, *([having] if having is not None else [])):
+            if any(is_volatile(n) for n in node.walk()) or any(
+                self.touching.touches(q, env) for q in nested_queries(node)
+            ):
+                return False
+        return having is None or self._kept(having.this)
+
+    def _kept(self, node: exp.Expr) -> bool:
+        """Once a condition on a group holds, does it hold however many rows the group still gains?"""
+        if isinstance(node, exp.And | exp.Or):
+            return self._kept(node.left) and self._kept(node.right)
+        if isinstance(node, exp.Paren):
+            return self._kept(node.this)
+        if isinstance(node, exp.LT | exp.LTE):
+            return self._grows(node.right, node.left)
+        if isinstance(node, exp.GT | exp.GTE):
+            return self._grows(node.left, node.right)
+        return self._constant(node)
+
+    def _grows(self, more: exp.Expr, less: exp.Expr) -> bool:
+        """Can a comparison only turn true as rows come in: a count above something that stays?"""
+        counted = isinstance(more, exp.Count) and not any(self._aggregates(c) for c in children(more))
+        return (counted or self._constant(more)) and self._constant(less)
+
+    def _constant(self, node: exp.Expr) -> bool:
+        """Is an expression the same for all rows of a group? In HAVING it is unless it holds an aggregate."""
+        return not self._aggregates(node)
+
+    def _aggregates(self, node: exp.Expr) -> bool:
+        found = node.walk()
+        return any(is_aggregate(n, self.touching.relations.aggregates) or isinstance(n, exp.Window) for n in found)
 
     def _item(self, node: exp.Expr, env: Mapping[str, Cte]) -> bool:
         if node.args.get("pivots") or node.args.get("sample") or isinstance(node, exp.TableSample):

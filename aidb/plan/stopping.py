@@ -11,7 +11,7 @@ from aidb.plan.analysis import Analysis
 from aidb.plan.from_clause import Extended
 from aidb.plan.monotone import Monotony
 from aidb.plan.names import quote
-from aidb.plan.nodes import expression_of, is_star, parse, sql_of
+from aidb.plan.nodes import expression_of, is_star, output_name, parse, sql_of
 from aidb.plan.parameters import Bound
 from aidb.plan.possible import matches
 
@@ -54,7 +54,7 @@ def early_stop(tree: exp.Expr, bound: Bound, analysis: Analysis) -> EarlyStop | 
     certain = tree.copy() if sql == bound.sql else parse(sql)
     for key in left_out:
         certain.set(key, None)
-    kept = certain.expressions if certain.args.get("distinct") else []
+    kept = certain.expressions if certain.args.get("distinct") or certain.args.get("group") else []
     certain.set("expressions", [*kept, *(exp.alias_(v.copy(), f"__o{n}") for n, v in enumerate(values))])
     return EarlyStop(rows, visible, sql, values, sort, sql_of(certain))
 
@@ -94,6 +94,9 @@ def _order(tree: exp.Expr) -> tuple[tuple[exp.Expr, ...], str] | None:
         return None
     aliases = {e.alias.lower(): e.this for e in tree.expressions if isinstance(e, exp.Alias)}
     outputs = [expression_of(e) for e in tree.expressions]
+    shown: dict[str, list[exp.Expr]] = {}
+    for e in tree.expressions if not any(is_star(o) for o in outputs) else ():
+        shown.setdefault((output_name(e) or "").lower(), []).append(expression_of(e))
     values: list[exp.Expr] = []
     sort: list[str] = []
     for n, ordered in enumerate(tree.args["order"].expressions):
@@ -108,11 +111,13 @@ def _order(tree: exp.Expr) -> tuple[tuple[exp.Expr, ...], str] | None:
             value = outputs[int(value.name) - 1]
         elif isinstance(value, exp.Column) and not value.table and value.name.lower() in aliases:
             value = aliases[value.name.lower()]
+        elif isinstance(value, exp.Column) and not value.table and len(shown.get(value.name.lower(), ())) == 1:
+            value = shown[value.name.lower()][0]
         elif any(not c.table and c.name.lower() in aliases for c in value.find_all(exp.Column)):
             return None
         if value.find(exp.Var, exp.Collate, exp.Query) is not None or isinstance(value, exp.Var):
             return None
-        if tree.args.get("distinct") and value not in outputs:
+        if (tree.args.get("distinct") or tree.args.get("group")) and value not in outputs:
             return None
         values.append(value.copy())
         suffix = exp.Ordered(

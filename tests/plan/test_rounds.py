@@ -183,3 +183,46 @@ def test_a_failing_model_ends_the_run_and_loses_nothing(world: Watched) -> None:
         run_rounds(dying.plan("SELECT * FROM color WHERE frame_id < 10"), dying)
     assert dying.calls == {"box": 10}
     assert dying.plan("SELECT * FROM box WHERE frame_id < 10").wanted(dying.query) == {}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT frame_id FROM box WHERE x > 2 GROUP BY frame_id HAVING count(*) >= 2 ORDER BY frame_id LIMIT 4",
+        "SELECT f.cam, f.frame_id FROM frames f JOIN box b USING (frame_id) GROUP BY ALL HAVING 1 < count(b.x)"
+        " ORDER BY cam DESC, 2 LIMIT 3 OFFSET 1",
+        "SELECT frame_id AS f FROM box GROUP BY f HAVING count(DISTINCT x) > 1 AND f > 100 ORDER BY f DESC LIMIT 3",
+    ],
+)
+def test_groups_that_can_only_gain_rows_stop_a_sorted_limit(world: Watched, sql: str) -> None:
+    rows, plan = world.lazy(sql)
+    assert plan.ordered
+    assert rows == world.eager(sql)
+    assert world.calls["box"] <= ITEMS / 10
+
+
+def test_groups_that_can_only_gain_rows_stop_a_limit(world: Watched) -> None:
+    rows, _ = world.lazy("SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) >= 2 LIMIT 4")
+    full = world.eager("SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) >= 2")
+    assert len(rows) == 4
+    assert set(rows) <= set(full)
+    assert world.calls["box"] < ITEMS / 10
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) < 2 LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING NOT count(*) >= 2 LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) = 2 LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING 2 >= count(*) LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING max(x) > 3 LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) >= min(x) LIMIT 4",
+        "SELECT frame_id, count(*) FROM box GROUP BY frame_id LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id ORDER BY count(*) LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY ROLLUP (frame_id) LIMIT 4",
+        "SELECT frame_id FROM box GROUP BY frame_id HAVING count(*) > (SELECT min(mood) FROM mood) LIMIT 4",
+    ],
+)
+def test_groups_that_may_change_do_not(world: Watched, sql: str) -> None:
+    assert world.plan(sql).limit is None
