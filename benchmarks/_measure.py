@@ -155,3 +155,19 @@ def command(benchmarks: Mapping[str, Run], about: str | None) -> int:
     else:
         print(table(figures))
     return int(any(f.kept is False for f in figures))
+
+
+class Loaded:
+    """A model that is loaded already, and stays so when a connection closes."""
+
+    def __init__(self, model: object) -> None:
+        self._model = model
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+    def load(self) -> None:
+        """It is."""
+
+    def close(self) -> None:
+        """It will be used again."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from benchmarks._measure import SHARED, Figure, apart, command, in_turn, median, ratio
+from benchmarks._measure import SHARED, Figure, Loaded, apart, command, in_turn, median, ratio
 
 VIDEO = SHARED / "media" / "one-by-one-person-detection.mp4"
 WEIGHTS = SHARED / "weights"
@@ -46,28 +46,12 @@ class _Query:
         import aidb
 
         with tempfile.TemporaryDirectory() as folder, aidb.connect(Path(folder) / "bench.aidb") as con:
-            con.register(_Kept(self.model), "detector")
+            con.register(Loaded(self.model), "detector")
             con.execute(f"CREATE BLOB TABLE frames FROM '{VIDEO}'")
             con.execute("CREATE VIRTUAL TABLE box AS detector(frames.image)")
             cursor = con.execute(f"SELECT frame_id, class_id, confidence FROM box WHERE frame_id < {self.frames}")
             self.found = cursor.fetchall()
             assert cursor.report.calls == {"detector": self.frames}, cursor.report
-
-
-class _Kept:
-    """A loaded model that survives the connection."""
-
-    def __init__(self, model: object) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._model, name)
-
-    def load(self) -> None:
-        """It is."""
-
-    def close(self) -> None:
-        """It will be used again."""
 
 
 def _onnx(weights: str, frames: int, repeats: int) -> list[Figure]:
