@@ -24,6 +24,7 @@ _OPTIONS = ("header", "max_pixels")
 # Only formats that Pillow decodes by itself: others start Ghostscript or draw vector programs, from untrusted files.
 _FORMATS = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
 _ORIENTATION = 0x0112
+_BAND = 1 << 20
 _MAX_PIXELS = 178_956_970
 """Half a gigabyte of RGB: Pillow's own limit for what is more likely an attack than a picture."""
 
@@ -139,12 +140,25 @@ def _options(scan: Scan) -> tuple[bool | None, int | None]:
 def _rgb(image: Image.Image) -> np.ndarray:
     mode = image.mode
     if mode == "RGB":
-        return np.asarray(image)
+        return _pixels(image)
     if mode.startswith(("I", "F")):
         return _deep_grey(np.asarray(image))
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _on_white(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB"))
+    return _pixels(image.convert("RGB"))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    """An RGB picture as an array. Of a large one Pillow would make two further copies on the way: bands avoid that."""
+    width, height = image.size
+    if width * height <= _BAND:
+        return np.asarray(image)
+    pixels = np.empty((height, width, 3), np.uint8)
+    step = max(1, _BAND // width)
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
 
 
 def _on_white(rgba: np.ndarray) -> np.ndarray:

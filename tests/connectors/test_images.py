@@ -36,6 +36,12 @@ def test_lossless_formats_are_exact(format_):
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(RGB), format_, **options)), RGB)
 
 
+@pytest.mark.parametrize("shape", [(1025, 1024, 3), (3, 1_200_000, 3)])
+def test_a_picture_that_is_read_in_bands_is_exact(shape):
+    rgb = RNG.integers(0, 256, shape, np.uint8)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(rgb), "BMP")), rgb)
+
+
 def test_lossless_webp_is_exact():
     np.testing.assert_array_equal(decode(encoded(Image.fromarray(RGB), "WEBP", lossless=True)), RGB)
 
