@@ -30,7 +30,10 @@ def run(name: str) -> bool:
     started = time.perf_counter(), time.process_time()
     seen = look(decoded(sorted(videos.iterdir()), lambda *_: True), network.plain(SHARED / "weights" / network.weights))
     clock, cpu = time.perf_counter() - started[0], time.process_time() - started[1]
-    print(f"{name}: script, {len(seen.frames):,} frames, {len(seen.boxes):,} boxes: {clock:.1f} s, {cpu:.1f} s CPU")
+    print(
+        f"{name}: script, {len(seen.frames):,} frames, {len(seen.boxes):,} boxes: {clock:.1f} s, {cpu:.1f} s CPU",
+        flush=True,
+    )
     equal = True
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -49,8 +52,8 @@ def run(name: str) -> bool:
                     f"{'' if free else ', and NOT FREE'}",
                     flush=True,
                 )
-            size = (place / "street.aidb").stat().st_size
-            print(f"  the database: {size / 1e6:.1f} MB")
+        size = (place / "street.aidb").stat().st_size
+        print(f"  the database: {size / 1e6:.1f} MB", flush=True)
     return equal
 
 

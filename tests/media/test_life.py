@@ -125,6 +125,20 @@ def test_limit_stops_in_decoding(videos: Path, weights: Path, tmp_path: Path) ->
         assert first.report.calls["find"] <= 32
 
 
+def test_the_first_frames_with_two_persons_are_all_that_is_looked_at(
+    videos: Path, weights: Path, tmp_path: Path
+) -> None:
+    with world(NETWORKS["yolox"], videos, tmp_path / "places.csv") as con:
+        cursor = con.execute(
+            "SELECT file, frame FROM frames JOIN box USING (frame_id) WHERE label = 'person' AND file LIKE '%.gif'"
+            " GROUP BY file, frame HAVING count(*) >= 2 ORDER BY file, frame LIMIT 1"
+        )
+        boxes = look(decoded([videos / GIF], lambda *_: True), yolox(weights / YOLOX)).boxes
+        counts = boxes[boxes.label == "person"].groupby("frame").size()
+        assert cursor.fetchall() == [(str(videos / GIF), int(counts[counts >= 2].index[0]))]
+        assert cursor.report.calls["find"] < 41
+
+
 def test_a_time_range_is_all_that_is_listed_and_decoded(videos: Path, weights: Path, tmp_path: Path) -> None:
     counting = Counting()
     with aidb.connect() as con:
