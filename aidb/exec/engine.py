@@ -28,6 +28,7 @@ from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
 from aidb.exec.snapshot import Functions
 from aidb.exec.writing import Writing, moves_away
+from aidb.plan import parameters as bind_parameters
 from aidb.plan.calls import CallPlan, plan_calls
 from aidb.report import Report
 from aidb.spi import Connector, Model
@@ -292,7 +293,8 @@ class Engine:
     def _plan(self, bound: Bound, parameters: Parameters) -> CallPlan | None:
         """The plan of a query, or None if it touches nothing of ours."""
         touched = self.database.touched(bound.planning)
-        if touched is not None and not any(n.startswith(f"{INTERNAL}.") for n in touched):
+        ours = touched is None or any(n.startswith(f"{INTERNAL}.") for n in touched)
+        if not ours and not self.database.has_begun:
             return None
         plan = plan_calls(bound.planning, bound.relations, self.database.touched, parameters)
         if not plan.fills:
@@ -343,19 +345,32 @@ class Engine:
             if span is None or not isinstance(inner, Query) or (words[:1] == ["CREATE"] and "VIEW" in words):
                 if isinstance(inner, Query):
                     self._check_guarantee(inner)
+                    self._check_view(inner)
                     return Outcome(self._write(sql, parameters, prune=True), self._report(control))
                 return Outcome(self._write(sql, parameters), self._report(control))
             self._check_guarantee(inner)
             with self._bound(inner.core) as bound:
                 plan = self._plan(bound, parameters)
                 before: Counter[str] = Counter()
-                if plan is not None:
-                    before = self._leave_out_finished(plan, bound)
-                    # LIMIT may stop early here as well, but the rows that count are the statement's own.
-                    self._materialise(plan, bound, parameters, control, before)
                 middle = bound.final if bound.final != inner.core else sql[span[0] : span[1]]
-                answer = self._write(sql[: span[0]] + middle + sql[span[1] :], parameters, prune=True)
+                text, given = sql[: span[0]] + middle + sql[span[1] :], parameters
+                if plan is not None and not _has_no_data(sql[span[1] :]):
+                    before = self._leave_out_finished(plan, bound)
+                    final, changed = self._materialise(plan, bound, parameters, control, before)
+                    if final != bound.final:
+                        # LIMIT stopped early: rows whose answers are still missing are none to choose from.
+                        text, given = _with_inner(sql, span, final, changed, parameters)
+                answer = self._write(text, given, prune=True)
                 return Outcome(answer, self._report(control, plan, before))
+
+    def _check_view(self, inner: Query) -> None:
+        """A view is DuckDB's, which knows no models."""
+        bound = bind(inner.core, self.registry.snapshot(), Functions(self.registry))
+        if bound.planning != bound.final:
+            raise NotSupportedError(
+                "a view can't call a model: CREATE VIRTUAL TABLE name AS model(...), or ALTER TABLE ... ADD VIRTUAL COLUMN, "
+                "and let the view select from that; it shows the same answers"
+            )
 
     def _write(self, sql: str, parameters: Parameters, *, prune: bool = False) -> Answer:
         """Run a statement that may change something. prune: what the query inside of it needs is there already."""
@@ -489,3 +504,21 @@ class Engine:
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
         return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
+
+
+def _has_no_data(rest: str) -> bool:
+    """Does CREATE TABLE ... AS query WITH NO DATA ask for the columns alone?"""
+    return rest.upper().split()[:3] == ["WITH", "NO", "DATA"]
+
+
+def _with_inner(
+    sql: str, span: tuple[int, int], final: str, given: Parameters, parameters: Parameters
+) -> tuple[str, Parameters]:
+    """A statement with another query in the place of its own, whose parameters have names of the planner's."""
+    if given is None:
+        return sql[: span[0]] + final + sql[span[1] :], parameters
+    whole = bind_parameters.Bound(sql, parameters)
+    query = bind_parameters.Bound(sql[span[0] : span[1]], parameters)
+    rest = whole.sql[span[0] + len(query.sql) :]  # nothing before a query takes parameters
+    text = sql[: span[0]] + final + rest
+    return text, whole.for_query(text)

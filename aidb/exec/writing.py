@@ -284,7 +284,12 @@ class Writing:
         verb = _verb(tokens)
         reads = verb not in _READS_NOTHING
         if verb == "CREATE":
-            reads = target is not None and target.kind == "TABLE"
+            is_type = any(t.key == "TYPE" for t in tokens[1:5] if t.depth == 0)  # AS ENUM (SELECT ...)
+            reads = is_type or (target is not None and target.kind == "TABLE")
+        if verb == "SET":
+            reads = any(
+                _key(tokens, i) == "VARIABLE" for i in (1, 2)
+            )  # SET [SESSION | GLOBAL] VARIABLE x = (SELECT ...)
         if verb == "EXPLAIN" and _key(tokens, 1) != "ANALYZE":
             reads = False
         if not reads or verb in ("PREPARE", "EXECUTE"):

@@ -67,6 +67,7 @@ class Database:
         self.read_only = read_only
         self.lock = threading.RLock()
         self._depth = 0
+        self._began = False
         self._closed = False
         self._file = None if self.path.startswith(":memory:") else (os.path.realpath(self.path), read_only)
         with _opening:
@@ -214,7 +215,11 @@ class Database:
     def execute(self, sql: str, parameters: Parameters = None) -> Answer:
         """Run any statement on the user's connection."""
         with self.lock, translated():
-            relation, kept = self._heeding(lambda: self._run(sql, parameters))
+            try:
+                relation, kept = self._heeding(lambda: self._run(sql, parameters))
+            finally:
+                if _BORDER.match(sql):
+                    self._began = self.in_transaction()
             if relation is None:
                 return Answer()
             columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
@@ -271,6 +276,11 @@ class Database:
             else:
                 self.user.sql(sql)
 
+    @property
+    def has_begun(self) -> bool:
+        """Is a transaction open that the user began?"""
+        return self._began
+
     def in_transaction(self) -> bool:
         """Has the user begun a transaction that is still open?"""
         with self.lock, translated():
@@ -303,12 +313,20 @@ class Database:
             )
 
     def touched(self, sql: str) -> set[str] | None:
-        """Qualified names of the tables that DuckDB's own binder finds in a query; None if it can't say."""
+        """Qualified names of the tables that DuckDB's own binder finds in a query; None if it can't say.
+
+        It says so by an error, which would end a transaction that the user has begun: then another connection is asked,
+        which does not know what the transaction has made.
+        """
         with self.lock:
+            connection = self.cursor() if self._began else self.user
             try:
-                return {n.lower() for n in self.user.get_table_names(sql, qualified=True)}
+                return {n.lower() for n in connection.get_table_names(sql, qualified=True)}
             except duckdb.Error:
                 return None
+            finally:
+                if connection is not self.user:
+                    connection.close()
 
     def interrupt(self) -> None:
         """Stop what the user's connection is doing."""
@@ -327,6 +345,10 @@ class Database:
                 if self._file is not None:
                     _open_files.pop(self._file, None)
                 self.shared.root.close()
+
+
+_BORDER = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b", re.IGNORECASE)
+"""Statements that may begin or end a transaction."""
 
 
 def _reads(sql: str) -> bool:
