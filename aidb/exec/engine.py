@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from aidb.catalog.names import quoted
 from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
@@ -67,6 +68,8 @@ SHOWN = {
 EXIT_GRACE = 10.0
 """Seconds that a process which forgot to close its connections waits, before it ends, for batches in flight."""
 
+T = TypeVar("T")
+
 _open: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
@@ -87,6 +90,10 @@ class Outcome:
     answer: Answer
     report: Report
     message: str | None = None
+
+
+class _ModelsChanged(Exception):
+    """A model's weights or code have changed since its answers were stored: what was planned is void."""
 
 
 class Engine:
@@ -147,7 +154,7 @@ class Engine:
     def run(self, sql: str, parameters: Parameters = None) -> Outcome:
         """Run one statement."""
         with self._turn():
-            return self._run(parse(sql), parameters)
+            return self._again(lambda: self._run(parse(sql), parameters))
 
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
@@ -187,7 +194,15 @@ class Engine:
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
         with self._turn():
-            return self._explain(sql, parameters)
+            return self._again(lambda: self._explain(sql, parameters))
+
+    def _again(self, work: Callable[[], T]) -> T:
+        """Do it; once more if it turns out at the planning that models are not what they were."""
+        while True:
+            try:
+                return work()
+            except _ModelsChanged:
+                continue
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -299,22 +314,8 @@ class Engine:
         plan = plan_calls(bound.planning, bound.relations, self.database.touched, parameters)
         if not plan.fills:
             return None
-        known = len(self.registry.models)
-        fingerprints = [
-            self.registry.models[f.model.lower()].fingerprint
-            for f in plan.fills
-            if f.model.lower() in self.registry.models
-        ]
-        for model in {f.model for f in plan.fills}:
-            self.registry.refresh_fingerprint(model)
-        now = [
-            self.registry.models[f.model.lower()].fingerprint
-            for f in plan.fills
-            if f.model.lower() in self.registry.models
-        ]
-        if (known, fingerprints) != (len(self.registry.models), now):
-            fresh = replace(bound, relations=self.registry.snapshot())
-            return plan_calls(fresh.planning, fresh.relations, self.database.touched, parameters)
+        if any(self.registry.refresh_fingerprint(m) for m in {f.model for f in plan.fills}):
+            raise _ModelsChanged
         return plan
 
     def _prepared(self, query: str) -> str:

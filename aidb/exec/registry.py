@@ -185,20 +185,21 @@ class Registry:
             raise UnknownName.of("model", name, (m.name for m in self.models.values()), "CREATE MODEL registers one")
         return found
 
-    def refresh_fingerprint(self, name: str) -> None:
-        """Notice, once a connection, that a model's weights or code are not what they were."""
+    def refresh_fingerprint(self, name: str) -> bool:
+        """Notice, once a connection, that a model's weights or code are not what they were; was it so?"""
         definition = self.models.get(name.lower())
         if definition is None or definition.name.lower() in self._checked or self.database.read_only:
-            return
+            return False
         try:
             spec = self.pool.get(definition).spec
         except (OperationalError, ProgrammingError):
             # Stored answers can be read without the model; running it will say what is wrong.
             self._checked.add(name.lower())
-            return
-        if spec.fingerprint != definition.fingerprint:
+            return False
+        changed = spec.fingerprint != definition.fingerprint
+        if changed:
             if self.database.in_transaction():
-                return
+                return False
             outputs = tuple((o.name, o.type) for o in spec.outputs)
             now = replace(definition, fingerprint=spec.fingerprint, outputs=outputs, device=spec.device)
             try:
@@ -210,6 +211,7 @@ class Registry:
                     f"and what rests on it can't be filled so: {e}"
                 ) from e
         self._checked.add(name.lower())
+        return changed
 
     def check_models_of(self, name: str) -> None:
         """`refresh_fingerprint` of all models that a relation's rows come from."""

@@ -188,10 +188,16 @@ def _check(world: World, rng: Random, summary: Summary) -> str | None:
         return None
     values: Any = statement.parameters
     try:
-        want = world.eager.execute(statement.sql, values).fetchall() if values else world.eager.execute(statement.sql).fetchall()
+        want = (
+            world.eager.execute(statement.sql, values).fetchall()
+            if values
+            else world.eager.execute(statement.sql).fetchall()
+        )
         full: list[Any] = []
         if statement.full:
-            full = (world.eager.execute(statement.full, values) if values else world.eager.execute(statement.full)).fetchall()
+            full = (
+                world.eager.execute(statement.full, values) if values else world.eager.execute(statement.full)
+            ).fetchall()
     except duckdb.Error:
         summary.counts["invalid"] += 1
         return None
