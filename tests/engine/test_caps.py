@@ -102,6 +102,7 @@ def test_seconds(con: aidb.Connection) -> None:
     assert e.value.report is not None
     check_quiet(con)
     assert 0 < check_storage(con)["m"] == model.items < N
+    model.delay = 0
     con.execute("RESET aidb.max_seconds")
     assert rows(con, ASK) == RIGHT
     assert model.items == N
