@@ -124,11 +124,13 @@ class Control:
                     allowed, why = max(left, 0), f"aidb.max_cost = {self.limits.max_cost:g}"
             if whole is not None and allowed < items:
                 allowed = 0
-                why += f", which leaves too little for the {items} items of {whole} that {model} must see in a row,"
             self.calls[model] += allowed
             self.cost += allowed * price
         if allowed < items:
-            self.stop(BudgetExceeded(f"{why} is reached; everything inferred is kept, run the query again to go on"))
+            what = "is reached"
+            if whole is not None:
+                what = f"leaves too little for the {items:,} items of {whole}, which {model} must see in a row"
+            self.stop(BudgetExceeded(f"{why} {what}; everything inferred is kept, run the query again to go on"))
         return allowed
 
     def give_back(self, model: str, items: int, price: float) -> None:
