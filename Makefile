@@ -25,8 +25,8 @@ lint: .venv/dev.stamp  ## style, types and layers
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-bench: .venv/dev.stamp  ## measure; ARGS='name' for one of benchmarks/
-	$(PY) -m benchmarks $(ARGS)
+bench: .venv/dev.stamp  ## measure, in some minutes; ARGS='name --json' for one of benchmarks/
+	$(PY) -m benchmarks --quick $(ARGS)
 
 format: .venv/dev.stamp  ## rewrite the code in house style
 	$(PY) -m ruff format .

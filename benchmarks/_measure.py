@@ -134,7 +134,7 @@ def _number(value: float) -> str:
 
 
 def command(benchmarks: Mapping[str, Run], about: str | None) -> int:
-    """Run benchmarks by name and print their figures: the exit code, 1 if a bound was not kept."""
+    """Run benchmarks by name and print their figures; the exit code. A bound that is not kept is shown, and no error."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--json", action="store_true", help="print a list of objects instead of a table")
     parser.add_argument("--quick", action="store_true", help="smaller inputs and fewer repeats")
@@ -154,7 +154,7 @@ def command(benchmarks: Mapping[str, Run], about: str | None) -> int:
         print(json.dumps([{k: v for k, v in {**asdict(f), "kept": f.kept}.items() if v is not None} for f in figures]))
     else:
         print(table(figures))
-    return int(any(f.kept is False for f in figures))
+    return 0
 
 
 class Loaded:
