@@ -44,15 +44,14 @@ class Limits:
 class Control:
     """Shared by all threads of one statement; every method may be called from any thread.
 
-    Counters are by model. calls: items that were sent to it, each once. failed: items without an answer, of which
-    unread are those that never reached it. done: items that are over, one way or the other; expected: those to come too.
+    Counters are by model. calls: items that were sent to it, each once. failed: items without an answer, be it
+    that they could not be read. done: items that are over, one way or the other; expected: those to come too.
     """
 
     limits: Limits = field(default_factory=Limits)
     progress: Callable[[Progress], None] | None = None
     calls: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    unread: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     expected: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
@@ -139,15 +138,14 @@ class Control:
             self.calls[model] -= items
             self.cost = max(self.cost - items * price, 0.0)
 
-    def record(self, model: str, items: int, messages: Sequence[str], unread: int) -> None:
-        """Count items that are over, with the messages of those that failed, of which ``unread`` never got to the model.
+    def record(self, model: str, items: int, messages: Sequence[str]) -> None:
+        """Count items that are over, with the messages of those that failed.
 
         May stop the statement, as ``aidb.on_error`` and ``max_error_ratio`` say.
         """
         with self._lock:
             self.done[model] += items
             self.failed[model] += len(messages)
-            self.unread[model] += unread
         if not messages:
             return
         if self.limits.on_error == "raise":

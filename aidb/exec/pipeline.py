@@ -292,7 +292,7 @@ class Pipeline:
             del inputs  # before the budget takes the memory for free
             if answer.left:
                 self._give_back(job, len(answer.left))
-        table, broken = batch.table, len(batch.broken)
+        table = batch.table
         batch.drop()
         told = outcome(batch, keys_of(table, job.fill), answer, inference.nothing())
         stored = self._stored(job, told, started, time.perf_counter() - clock)
@@ -303,7 +303,7 @@ class Pipeline:
             job.group.append(stored)
         if answer is not None and answer.error is not None:
             self.control.stop(answer.error)
-        self.control.record(inference.name, told.keys.num_rows, [f.message for f in told.failures], broken)
+        self.control.record(inference.name, told.keys.num_rows, [f.message for f in told.failures])
 
     def _reserve(self, job: Job, batch: Batch, *, begins: bool) -> bool:
         """Cut a batch to what the caps allow; False if nothing of it may go."""

@@ -73,6 +73,7 @@ class ModelSpec:
     price_per_call: money an item.
     sequential: the model keeps state along a source (a tracker): it sees all items of one file, in order, in a row,
         and its rows are stored a file at a time. `Model.predict` gets ``restart=True`` with a file's first batch.
+        A call that raises leaves the state as it was: the same items come again, in smaller batches.
     retries, backoff: attempts after a retryable failure, and the first pause in seconds (doubled each time, jittered).
     """
 

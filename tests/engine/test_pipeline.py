@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,27 @@ def test_two_threads_on_one_connection_ask_nothing_twice(con: aidb.Connection) -
     assert answers == [[(100, 4950)]] * 4
     assert model.items == 100
     assert check_storage(con) == {"m": 100}
+
+
+def test_two_connections_to_one_file_ask_nothing_twice(tmp_path: Path) -> None:
+    models = [FakeModel("m", {"y": "INTEGER"}, lambda x: x, batch_size=4, delay=0.002) for _ in range(2)]
+    with aidb.connect(tmp_path / "a.db") as one, aidb.connect(tmp_path / "a.db") as two:
+        one.execute("CREATE BLOB TABLE n AS SELECT range AS id, range::INTEGER AS x FROM range(100) KEY (id)")
+        for con, model in zip((one, two), models, strict=True):
+            con.register(model)
+        one.execute("CREATE VIRTUAL TABLE v AS m(n.x)")
+        answers: list[Any] = []
+        threads = [
+            threading.Thread(target=lambda con=con: answers.append(rows(con, "SELECT count(*), sum(y) FROM v")))
+            for con in (one, two)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert answers == [[(100, 4950)]] * 2
+        assert sum(model.items for model in models) == 100
+        assert check_storage(one) == {"m": 100}
 
 
 # ---- progress
