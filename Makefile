@@ -17,7 +17,7 @@ demo: .venv/demo.stamp  ## five minutes with real pictures; writes demo-output/
 	@$(PY) -m aidb demo '$(DEMO_OUTPUT)' $(ARGS)
 
 test: .venv/dev.stamp  ## all tests; ARGS='-k name -x' goes to pytest
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: .venv/dev.stamp  ## style, types and layers
 	$(PY) -m ruff check .
