@@ -16,6 +16,7 @@ from hypothesis import settings
 # Read by libraries that only tests import, so this is early enough.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+os.environ.pop("COLUMNS", None)  # the width of whoever's terminal the tests were started in
 os.environ["YOLO_OFFLINE"] = "true"
 os.environ["YOLO_AUTOINSTALL"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import torchvision_shim
+
 TESTS = Path(__file__).parents[1]
 SHARED = TESTS.parent.parent / "shared"
 
@@ -31,7 +33,7 @@ _module("onnx_writer", Path(__file__).with_name("onnx_writer.py"))
 @pytest.fixture(scope="session")
 def torch_vision() -> None:
     """torch and a torchvision whose operators work, natively or by the shim; skips where they are not installed."""
-    if _module("torchvision_shim", TESTS / "torchvision_shim.py").install() == "absent":
+    if torchvision_shim.install() == "absent":
         pytest.skip("torch and torchvision are not installed: pip install 'aidb[torch]'")
 
 
