@@ -66,6 +66,11 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._main, text.encode())
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C, as late after the prompt as a person would: readline is deaf until it waits for keys."""
+        time.sleep(0.5)
+        self.type("\x03")
+
     def ends(self) -> int:
         """The exit code, once it has left."""
         code = self.process.wait(timeout=30)
@@ -99,7 +104,7 @@ def test_a_conversation(terminal: Callable[..., Terminal], tmp_path: Path) -> No
     assert "error: " in shell.until("aidb> ")
     shell.type("SELECT 'half a\n")
     shell.until(" ...> ")
-    shell.type("\x03")
+    shell.interrupt()
     shell.until("aidb> ")
     shell.type("SELECT repeat('x', 500) AS long, NULL AS n;\n")
     shown = shell.until("aidb> ")
