@@ -107,7 +107,7 @@ class Job:
 
     def _fill(self, control: Control, budget: ByteBudget) -> int:
         """Take pieces out of the inbox until there are enough; the batch size."""
-        size = self._size_now()
+        size = self._size_now(control)
         while not self.ended and self.rows < size and not self._has_next_file():
             try:
                 # What lies in the inbox is taken in any case; only then it matters whether there is room for more.
@@ -123,11 +123,17 @@ class Job:
             else:
                 self.pending.append(piece)
                 self.rows += piece.table.num_rows
-                size = self._size_now()
+                size = self._size_now(control)
         return size
 
-    def _size_now(self) -> int:
-        return self.size(on_content=bool(self.pending and self.pending[0].content))
+    def _size_now(self, control: Control) -> int:
+        size = self.size(on_content=bool(self.pending and self.pending[0].content))
+        spec = self.inference.spec
+        if spec.concurrency == 1 or spec.device != "cpu":
+            return size
+        # Towards the end shorter batches, so that no processor waits long for the others' last ones.
+        left = control.expected[self.inference.name] - control.calls[self.inference.name]
+        return max(1, min(size, -(-left // (2 * spec.concurrency))))
 
     def _has_next_file(self) -> bool:
         return (

@@ -132,7 +132,8 @@ def estimate(
         name = next((n for n in registry.virtual if _fills(registry, n, fill)), None)
         if name is not None:
             guessed[name] = (items * _rows_per_item(query, fill), certain)
-        seconds = registry.seconds(definition)
+        side_by_side = registry.pool.get(model).spec.concurrency if model.name in registry.pool else 1
+        seconds = registry.seconds(definition) / side_by_side
         found.append(
             ModelEstimate(
                 fill.model,
