@@ -1,0 +1,50 @@
+"""Statistics for answers with a guarantee: functions over arrays, an ``rng``, and a ``label(indices)`` callback.
+
+They know nothing of SQL, models or storage, and are useful alone:
+
+- `select`: rows whose recall, precision or both meet a target.
+- `estimate`: a count, sum or average within an error, with an interval.
+- `search`: k matching rows after few labels.
+- `sampling`, `intervals`, `calibrate`, `index`: what these are made of.
+
+The names load what they need when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOMES = {
+    "Selection": "aidb.stats.selection",
+    "select": "aidb.stats.selection",
+    "Estimate": "aidb.stats.aggregates",
+    "estimate": "aidb.stats.aggregates",
+    "Found": "aidb.stats.finding",
+    "search": "aidb.stats.finding",
+}
+_MODULES = ("calibrate", "index", "intervals", "sampling")
+
+__all__ = [
+    "Estimate",
+    "Found",
+    "Selection",
+    "calibrate",
+    "estimate",
+    "index",
+    "intervals",
+    "sampling",
+    "search",
+    "select",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"aidb.stats.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'aidb.stats' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
