@@ -48,7 +48,7 @@ class Population:
         self.used = 0
         self._label = label
         if known is not None:
-            rows = np.asarray(known[0], dtype=np.int64)
+            rows = _row_numbers(known[0], self.n)
             rank = np.empty(self.n, dtype=np.int64)
             rank[self.order] = np.arange(self.n)
             self.labels[rank[rows]] = _as_labels(known[1], len(rows))
@@ -96,10 +96,23 @@ def _finite(raw: Floats) -> Floats:
     return np.nan_to_num(raw, nan=low, posinf=high, neginf=low)
 
 
+def _row_numbers(given: npt.ArrayLike, n: int) -> Ints:
+    rows = np.asarray(given)
+    if rows.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise ValueError(f"known rows must be whole numbers in one dimension, not {rows.dtype} in {rows.ndim}")
+    if rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"known rows must lie between 0 and {n - 1}; given are {rows.min()} to {rows.max()}")
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError("a row is given twice among the known rows")
+    return rows.astype(np.int64)
+
+
 def _as_labels(values: npt.ArrayLike, count: int) -> Labels:
     given = np.asarray(values)
     if given.shape != (count,):
-        raise ValueError(f"label() was asked for {count} rows and gave an array of shape {given.shape}")
+        raise ValueError(f"{count} truth values were expected, one a row, and an array of shape {given.shape} came")
     if given.dtype == np.bool_:
         return given.astype(np.int8)
     numbers = given.astype(np.float64)
