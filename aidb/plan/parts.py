@@ -63,13 +63,17 @@ class Parts:
         """What the query is sampled by."""
         return self._units.unit
 
-    def rows(self, *, only: str | None = None, without: str | None = None) -> str:
-        """The query itself, for the units in the table ``only``, or for all but those in ``without``."""
-        return sql_of(self._restricted(only, without))
+    def rows(self, *, only: str | None = None, without: str | None = None, more: str | None = None) -> str:
+        """The query itself, for the units in the table ``only``, or for all but those in ``without``.
 
-    def counts(self, only: str) -> str:
+        more: one more item of the SELECT list, such as ``TRUE AS x``.
+        """
+        tree = self._restricted(only, without)
+        return sql_of(tree if more is None else tree.select(more, dialect="duckdb", copy=False))
+
+    def counts(self, *, only: str | None = None, without: str | None = None) -> str:
         """How many rows each of some units gives: columns ``__u0``.. and ``__rows``; units that give none are left out."""
-        tree = self._restricted(only, None)
+        tree = self._restricted(only, without)
         for clause in ("distinct", "order", "limit", "offset"):
             tree.set(clause, None)
         kept = [e for e in tree.expressions if self._is_mentioned(e, tree)]
@@ -77,9 +81,9 @@ class Parts:
         names = ", ".join(self._key_names())
         return f"SELECT {names}, count(*) AS __rows FROM ({sql_of(tree)}) AS __part GROUP BY {names}"
 
-    def shares(self, only: str) -> Shares:
+    def shares(self, *, only: str | None = None, without: str | None = None) -> Shares:
         """Each unit's share of the aggregates, by group. Raises `NotSupportedError` for what is no sum over units."""
-        tree = self._restricted(only, None)
+        tree = self._restricted(only, without)
         for clause, why in (("having", "HAVING"), ("qualify", "QUALIFY"), ("distinct", "DISTINCT")):
             if tree.args.get(clause):
                 raise NotSupportedError(
