@@ -1,0 +1,96 @@
+"""How many rows of each stratum to ask, so that every estimate keeps its error at the least cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aidb.stats.aggregates.strata import Floats
+
+LEAST = 0.05
+"""No stratum is sampled at less than this share of the rate of the whole."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """The variance of one estimate when n[k] rows of stratum k are asked: sum of (a / n + b / n^2)(1 - n / rows).
+
+    a: (K,) from what was seen. b: (K,) from what may be there unseen, which falls faster. most: what is allowed.
+    """
+
+    a: Floats
+    b: Floats
+    most: float
+
+    def variance(self, n: Floats, rows: Floats) -> float:
+        """At these sizes."""
+        safe = np.maximum(n, 1e-9)
+        return float(((self.a / safe + self.b / safe**2) * (1 - n / rows)).sum())
+
+
+def allocate(needs: Sequence[Need], least: Floats, rows: Floats) -> Floats:
+    """(K,) rows to ask: the smallest sum that meets every need, not below `least` and not above `rows`.
+
+    One need: the multiplier is found by bisection. Several: the needs are mixed by weights that grow for those
+    not met (a multiplicative update), and the mix is solved like one.
+    """
+    open_needs = [w for w in needs if w.variance(least, rows) > w.most]
+    if not open_needs:
+        return least
+    # Each need is scaled to 1, so that the weights compare them.
+    a = np.array([w.a / max(w.most, 1e-300) for w in open_needs])
+    b = np.array([w.b / max(w.most, 1e-300) for w in open_needs])
+    weights = np.full(len(open_needs), 1 / len(open_needs))
+    best = rows
+    for _ in range(1 if len(open_needs) == 1 else 25):
+        n = _solve(weights @ a, weights @ b, least, rows, 1.0)
+        safe = np.maximum(n, 1e-9)
+        met = ((a / safe + b / safe**2) * (1 - n / rows)).sum(axis=1)
+        worst = float(met.max())
+        if worst > 1:  # the mix is met, one need is not: the same mix, as strict as that need asks
+            n = _solve(weights @ a, weights @ b, least, rows, 1 / worst)
+        if n.sum() < best.sum():
+            best = n
+        if worst < 1.01:
+            break
+        weights = weights * met
+        weights /= weights.sum()
+    return best
+
+
+def _solve(a: Floats, b: Floats, least: Floats, rows: Floats, most: float) -> Floats:
+    """The smallest sum of n with sum (a/n + b/n^2)(1 - n/rows) <= most."""
+    need, low, high = Need(a, b, most), -60.0, 60.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if need.variance(_sizes(a, b, least, rows, middle), rows) > most:
+            low = middle
+        else:
+            high = middle
+    return _sizes(a, b, least, rows, high)
+
+
+def _sizes(a: Floats, b: Floats, least: Floats, rows: Floats, power: float) -> Floats:
+    """The stationary point n^3 = mu (a n + 2 b), mu = e^power, within bounds; by Newton's method from above."""
+    mu = np.exp(power)
+    n = np.maximum(np.sqrt(a * mu) + 1e-9, np.cbrt(2 * b * mu))
+    for _ in range(4):
+        n = np.maximum(n - (n**3 - mu * (a * n + 2 * b)) / np.maximum(3 * n * n - mu * a, 1e-12), 1e-9)
+    n = np.clip(n, least, rows)
+    return np.clip(np.maximum(n, LEAST * n.sum() * rows / rows.sum()), least, rows)
+
+
+def spend(needs: Sequence[Need], least: Floats, rows: Floats, total: float) -> Floats:
+    """(K,) rows to ask, `total` in all: the needs weigh alike, each against what it allows."""
+    a = np.mean([w.a / max(w.most, 1e-300) for w in needs], axis=0)
+    b = np.mean([w.b / max(w.most, 1e-300) for w in needs], axis=0)
+    low, high = -60.0, 60.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        if _sizes(a, b, least, rows, middle).sum() > total:
+            high = middle
+        else:
+            low = middle
+    return _sizes(a, b, least, rows, low)
