@@ -59,16 +59,31 @@ class Parts:
             node.meta[MARK] = n
 
     @property
+    def units(self) -> Units:
+        """The query that this restricts."""
+        return self._units
+
+    @property
     def unit(self) -> Unit:
         """What the query is sampled by."""
         return self._units.unit
 
-    def rows(self, *, only: str | None = None, without: str | None = None, more: str | None = None) -> str:
+    @property
+    def is_distinct(self) -> bool:
+        """Does the query drop rows that are the same?"""
+        return self._units.tree.args.get("distinct") is not None
+
+    def rows(
+        self, *, only: str | None = None, without: str | None = None, more: str | None = None, tail: bool = True
+    ) -> str:
         """The query itself, for the units in the table ``only``, or for all but those in ``without``.
 
-        more: one more item of the SELECT list, such as ``TRUE AS x``.
+        more: one more item of the SELECT list, such as ``TRUE AS x``. tail: with its ORDER BY and LIMIT.
         """
         tree = self._restricted(only, without)
+        if not tail:
+            for clause in ("order", "limit", "offset"):
+                tree.set(clause, None)
         return sql_of(tree if more is None else tree.select(more, dialect="duckdb", copy=False))
 
     def counts(self, *, only: str | None = None, without: str | None = None) -> str:
