@@ -6,6 +6,7 @@ said by a table of their keys that the caller fills.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,17 +75,24 @@ class Parts:
         return self._units.tree.args.get("distinct") is not None
 
     def rows(
-        self, *, only: str | None = None, without: str | None = None, more: str | None = None, tail: bool = True
+        self, *, only: str | None = None, without: str | None = None, more: Sequence[str] = (), tail: bool = True
     ) -> str:
         """The query itself, for the units in the table ``only``, or for all but those in ``without``.
 
-        more: one more item of the SELECT list, such as ``TRUE AS x``. tail: with its ORDER BY and LIMIT.
+        more: further items of the SELECT list, such as ``TRUE AS x``. tail: with its ORDER BY and LIMIT.
         """
         tree = self._restricted(only, without)
         if not tail:
             for clause in ("order", "limit", "offset"):
                 tree.set(clause, None)
-        return sql_of(tree if more is None else tree.select(more, dialect="duckdb", copy=False))
+        for item in more:
+            tree.select(item, dialect="duckdb", copy=False)
+        return sql_of(tree)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Items of a SELECT list that show a row's unit: ``t.key AS __u0``.."""
+        return tuple(sql_of(k) for k in self._keys(self._units.top.node))
 
     def counts(self, *, only: str | None = None, without: str | None = None) -> str:
         """How many rows each of some units gives: columns ``__u0``.. and ``__rows``; units that give none are left out."""
