@@ -11,16 +11,20 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
+import pyarrow as pa
+
 from aidb.catalog.names import quoted
+from aidb.catalog.relations import Relation
 from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.finished import Finished
+from aidb.exec.guarantees.questions import Questions
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.pipeline import Worker
@@ -36,9 +40,10 @@ from aidb.spi import Connector, Model
 from aidb.sql.bind import Bound, bind
 from aidb.sql.parse import inner_query, parse
 from aidb.sql.render import relation_sql
-from aidb.sql.select_list import aggregates_in
+from aidb.sql.select_list import aggregates_in, is_limited
 from aidb.sql.statements import (
     AddVirtualColumns,
+    Budget,
     CreateBlobTable,
     CreateModel,
     CreateProxy,
@@ -111,6 +116,7 @@ class Engine:
         _open.add(self)
         self._control: Control | None = None
         self._one = threading.RLock()
+        self._shown_views: list[list[Relation]] = []
         self._definer = Definer(
             self.database, self.registry, self.pool, self.connectors, self._prepared, self._check_running
         )
@@ -247,6 +253,9 @@ class Engine:
         notes = self._check_guarantee(statement)
         with self._running() as control, self._bound(statement.core) as bound:
             plan = self._plan(bound, parameters)
+            if plan is not None and _needs_sampling(statement):
+                return self._guaranteed(statement, bound, plan, parameters, control)
+            control.limits = _within(control.limits, statement.guarantee)
             if plan is None or _DESCRIBES.match(statement.core):
                 return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
             before = self._leave_out_finished(plan, bound)
@@ -292,14 +301,21 @@ class Engine:
         """A query with its model functions resolved; synthetic relations are temporary views meanwhile."""
         bound = bind(core, self.registry.snapshot(), Functions(self.registry))
         synthetic = [] if bound.planning == bound.final else self._synthetic(bound)
-        for name in synthetic:
-            relation = bound.relations.tables[name]
-            self.database.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(relation.name)} AS {relation_sql(relation)}")
+        views = [bound.relations.tables[name] for name in synthetic]
+        self._show_views(views)
+        self._shown_views.append(views)
         try:
             yield bound
         finally:
-            for name in synthetic:
-                self.database.execute(f"DROP VIEW IF EXISTS temp.{quoted(bound.relations.tables[name].name)}")
+            self._shown_views.pop()
+            for relation in views:
+                self.database.execute(f"DROP VIEW IF EXISTS temp.{quoted(relation.name)}")
+            if self._shown_views:  # a query inside another one's may have used the same names
+                self._show_views(self._shown_views[-1])
+
+    def _show_views(self, views: list[Relation]) -> None:
+        for relation in views:
+            self.database.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(relation.name)} AS {relation_sql(relation)}")
 
     @staticmethod
     def _synthetic(bound: Bound) -> list[str]:
@@ -323,7 +339,7 @@ class Engine:
         statement = parse(query)
         if not isinstance(statement, Query):
             raise ProgrammingError("a SELECT is needed here")
-        self._check_guarantee(statement)
+        self._refuse_guarantee(statement)
         control = self._control or Control(self._limits(), self.progress)
         with self._bound(statement.core) as bound:
             plan = self._plan(bound, None)
@@ -345,11 +361,11 @@ class Engine:
         with self._running() as control:
             if span is None or not isinstance(inner, Query) or (words[:1] == ["CREATE"] and "VIEW" in words):
                 if isinstance(inner, Query):
-                    self._check_guarantee(inner)
+                    self._refuse_guarantee(inner)
                     self._check_view(inner)
                     return Outcome(self._write(sql, parameters, prune=True), self._report(control))
                 return Outcome(self._write(sql, parameters), self._report(control))
-            self._check_guarantee(inner)
+            self._refuse_guarantee(inner)
             with self._bound(inner.core) as bound:
                 plan = self._plan(bound, parameters)
                 before: Counter[str] = Counter()
@@ -407,16 +423,56 @@ class Engine:
         return Outcome(self.database.execute(sql), Report())
 
     # ---- guarantees
+    def _guaranteed(
+        self, statement: Query, bound: Bound, plan: CallPlan, parameters: Parameters, control: Control
+    ) -> Outcome:
+        """Answer from a sample, as the clauses allow."""
+        from aidb.exec.guarantees import running  # numpy and scipy, for those who need them
+
+        assert statement.guarantee is not None
+        before = self._leave_out_finished(plan, bound)
+        self.database.check(bound.final, parameters)
+        try:
+            found = running.run(
+                self._questions(bound, parameters, control), statement.guarantee, lambda sql: self._exact(sql, control)
+            )
+        except (BudgetExceeded, Interrupted, ModelError) as e:
+            e.report = self._report(control, plan, before)
+            raise
+        report = self._report(control, plan, before, (*bound.notes, *found.notes))
+        report = replace(
+            report,
+            **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("answer", "notes")},
+        )
+        self._log(statement.sql, report)
+        return Outcome(found.answer, report)
+
+    def _questions(self, bound: Bound, parameters: Parameters, control: Control) -> Questions:
+        return Questions(
+            self.database,
+            self.registry,
+            self.materialiser,
+            self.settings,
+            control,
+            bound.relations,
+            bind_parameters.Bound(bound.planning, parameters),
+        )
+
+    def _exact(self, sql: str, control: Control) -> pa.Table:
+        """The exact answer to a query that a guarantee's executor asks in the user's dialect."""
+        with self._bound(sql) as bound:
+            plan = self._plan(bound, None)
+            if plan is not None:
+                self._materialise(plan, bound, None, control)
+            return self.database.query(bound.final)
+
     def _check_guarantee(self, statement: Query) -> tuple[str, ...]:
         """Guarantees are read and checked; until their executors exist they hold only where no model is needed."""
         guarantee = statement.guarantee
         if guarantee is None:
             return ()
         self._check_names(guarantee)
-        with self._bound(statement.core) as bound:
-            touched = self.database.touched(bound.planning)
-            plan = None if touched == set() else self._plan(bound, None)
-        if plan is None:
+        if not self._asks_models(statement):
             return (
                 "the guarantee clauses change nothing: the query touches no virtual column and is answered exactly, 0 calls",
             )
@@ -424,19 +480,33 @@ class Engine:
             raise ProgrammingError(
                 "ERROR TARGET needs an aggregate in the SELECT list; for rows, RECALL TARGET 90% finds a share of them"
             )
-        if not guarantee.needs_statistics:
-            budget = guarantee.budget is not None or guarantee.time_limit is not None
-            if not budget and guarantee.proxy is None and guarantee.method is None and guarantee.verified is None:
-                return ()
-        raise NotSupportedError(
-            "guarantee clauses can't be carried out yet on a query that needs models; without them the answer is exact, "
-            "and EXPLAIN says what it costs"
-        )
+        if not _needs_sampling(statement):
+            useless = [w for w, x in (("METHOD", guarantee.method), ("VERIFIED", guarantee.verified)) if x is not None]
+            if guarantee.proxy is not None:
+                useless.append("USING PROXY")
+            if useless:
+                return (f"{', '.join(useless)} changes nothing without a target: the answer is exact",)
+        return ()
+
+    def _refuse_guarantee(self, statement: Query) -> None:
+        """What is stored by another statement must be exact."""
+        self._check_guarantee(statement)
+        if statement.guarantee is not None and self._asks_models(statement):
+            raise NotSupportedError(
+                "guarantee clauses belong to a query whose answer is shown, with its report: run it by itself, or leave "
+                "the clauses out here for the exact answer"
+            )
+
+    def _asks_models(self, statement: Query) -> bool:
+        with self._bound(statement.core) as bound:
+            return self.database.touched(bound.planning) != set() and self._plan(bound, None) is not None
 
     def _check_names(self, guarantee: Guarantee) -> None:
         if guarantee.proxy is not None and guarantee.proxy.name.lower() not in self.registry.models:
             columns = {c for n in self.registry.names() for c in self.registry.column_types(n)}
-            if guarantee.proxy.args is not None or guarantee.proxy.name.lower() not in columns:
+            name = guarantee.proxy.name.lower()
+            known = self.database.is_function(name) if guarantee.proxy.args is not None else name in columns
+            if not known:
                 self.registry.model(guarantee.proxy.name)
         if guarantee.oracle is not None:
             self.registry.model(guarantee.oracle)
@@ -505,6 +575,32 @@ class Engine:
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
         return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
+
+
+def _needs_sampling(statement: Query) -> bool:
+    """Do the clauses allow, or ask for, an answer that not every item is asked for?"""
+    guarantee = statement.guarantee
+    if guarantee is None:
+        return False
+    return guarantee.needs_statistics or (guarantee.proxy is not None and is_limited(statement.core))
+
+
+def _within(limits: Limits, guarantee: Guarantee | None) -> Limits:
+    """The caps of a statement that is answered exactly, with those of its own BUDGET."""
+    if guarantee is None:
+        return limits
+    budget = guarantee.budget or Budget()
+
+    def least(*caps: float | None) -> float | None:
+        return min((c for c in caps if c is not None), default=None)
+
+    calls = least(limits.max_calls, budget.calls)
+    return replace(
+        limits,
+        max_calls=None if calls is None else int(calls),
+        max_cost=least(limits.max_cost, budget.cost),
+        max_seconds=least(limits.max_seconds, budget.seconds, guarantee.time_limit),
+    )
 
 
 def _has_no_data(rest: str) -> bool:

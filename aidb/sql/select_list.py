@@ -64,6 +64,12 @@ def is_aggregate(core: str) -> bool:
     return not any(t.key == "GROUP" and t.depth == 0 for t in scan(core)) and bool(aggregates_in(core))
 
 
+def is_limited(core: str) -> bool:
+    """Does the outermost query say how many rows are enough, and not which: LIMIT without ORDER BY?"""
+    keys = {t.key for t in scan(core) if t.depth == 0}
+    return "LIMIT" in keys and "ORDER" not in keys
+
+
 def select_columns(core: str) -> tuple[ColumnUse, ...]:
     """Columns that the outermost SELECT lists name, in order; a query that begins with FROM selects ``*``.
 

@@ -212,6 +212,21 @@ class Database:
         with self.lock, translated():
             return self._heeding(lambda: self.user.sql(sql, params=parameters or None).to_arrow_table())
 
+    def keep(self, name: str, sql: str, parameters: Parameters = None, **tables: pa.Table) -> None:
+        """Make a temporary table, in place of one of that name, of a query's rows; Arrow tables may be named in it."""
+        with self.lock, translated():
+            for other, table in tables.items():
+                self.user.register(other, table)
+            try:
+                self._heeding(
+                    lambda: self.user.execute(
+                        f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", parameters or None
+                    ).fetchall()
+                )
+            finally:
+                for other in tables:
+                    self.user.unregister(other)
+
     def execute(self, sql: str, parameters: Parameters = None) -> Answer:
         """Run any statement on the user's connection."""
         with self.lock, translated():
@@ -294,6 +309,11 @@ class Database:
     def _transaction(self) -> Any:
         """Id of the current transaction: each statement outside of one has its own."""
         return self.user.execute("SELECT txid_current()").fetchall()
+
+    def is_function(self, name: str) -> bool:
+        """Does DuckDB know a function of this name?"""
+        found = self.query("SELECT 1 FROM duckdb_functions() WHERE function_name = lower($n) LIMIT 1", {"n": name})
+        return bool(found.num_rows)
 
     def place(self) -> tuple[str, str]:
         """The database and the schema that unqualified names mean."""

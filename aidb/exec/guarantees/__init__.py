@@ -1,0 +1,1 @@
+"""Answers with a guarantee: the statistics' questions as exact queries over a few items, their answers as rows."""

@@ -1,0 +1,164 @@
+"""RECALL and PRECISION targets: which items are returned, and their rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aidb.catalog.names import quoted
+from aidb.errors import ProgrammingError
+from aidb.exec.guarantees.budget import allowance
+from aidb.exec.guarantees.items import ASKED, OUT, SHOWN, Floats, Ints, Items
+from aidb.exec.guarantees.outcome import Guaranteed
+from aidb.exec.guarantees.questions import Questions
+from aidb.exec.guarantees.scoring import Scores
+from aidb.plan.unverified import unverified_rows
+from aidb.sql.statements import Guarantee
+from aidb.stats.selection import Selection, select
+
+VERIFIED = "_verified"
+
+
+def is_verified(guarantee: Guarantee) -> bool:
+    """Rule V: without a budget every returned row is checked, unless the query says otherwise."""
+    if guarantee.verified is not None:
+        return guarantee.verified
+    return guarantee.budget is None and guarantee.time_limit is None and guarantee.precision is None
+
+
+def targets(guarantee: Guarantee) -> dict[str, float]:
+    """The targets by name; FNR WITHIN a is a recall of 1 - a."""
+    recall = guarantee.recall if guarantee.fnr is None else 1 - guarantee.fnr
+    found = {"recall": recall, "precision": guarantee.precision}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def check(guarantee: Guarantee) -> None:
+    """Raises `ProgrammingError` for targets that can't be met as they stand."""
+    if guarantee.fpr is not None:
+        raise ProgrammingError(
+            "FPR WITHIN can't be promised: it counts the rows that are not returned; PRECISION TARGET 90% bounds the false "
+            "ones among those that are"
+        )
+    wanted = targets(guarantee)
+    budget = guarantee.budget is not None or guarantee.time_limit is not None
+    if not budget and len(wanted) == 1 and not is_verified(guarantee):
+        what = "PRECISION TARGET" if "precision" in wanted else "UNVERIFIED"
+        raise ProgrammingError(f"{what} needs a number of calls to spend: add ORACLE LIMIT 1000, or a RECALL TARGET")
+    if not budget and "recall" not in wanted:
+        raise ProgrammingError("PRECISION TARGET needs a number of calls to spend: add ORACLE LIMIT 1000")
+
+
+class Choosing:
+    """One statement with a recall or precision target."""
+
+    def __init__(self, questions: Questions, items: Items, guarantee: Guarantee) -> None:
+        self.questions, self.items, self.guarantee = questions, items, guarantee
+        check(guarantee)
+        self.verified = is_verified(guarantee)
+        self.unverified = None if self.verified else unverified_rows(items.parts.units, questions.relations, SHOWN)
+
+    def run(self, scores: Scores, rng: np.random.Generator) -> Guaranteed:
+        """Ask, choose, and show the rows."""
+        items, guarantee = self.items, self.guarantee
+        before = self.questions.control.calls.total()
+        n = items.n
+        free = items.known_rows()
+        piloted: list[Floats] = []
+        allowed = allowance(items, guarantee, rng, lambda rows: piloted.append(self._label(rows)))
+        values = np.zeros(n) if scores.values is None else scores.values
+        ours = np.concatenate([allowed.pilot, np.arange(n, n + free)])
+        truths = np.concatenate([*piloted, np.ones(free)])
+        chosen = select(
+            np.concatenate([values, np.full(free, np.nan)]),
+            self._label,
+            **targets(guarantee),
+            probability=guarantee.probability,
+            budget=allowed.labels,
+            method=self._method(),
+            expected=guarantee.expected,
+            verified=self.verified,
+            known=(ours, truths),
+            rng=rng,
+            **self._options(),
+        )
+        if self.verified and not chosen.verified.all():
+            # What a method returns for its score alone is asked about now, and what is none falls out.
+            self._label(chosen.indices[~chosen.verified])
+        answer_sql = self._rows(chosen, n)
+        answer = self.questions.database.execute(answer_sql, self.questions.given(answer_sql))
+        failed = items.failed()
+        return Guaranteed(
+            answer=answer,
+            mode=chosen.mode,
+            target=targets(guarantee),
+            method=chosen.method,
+            probability=None if guarantee.expected or chosen.mode == "expected" else guarantee.probability,
+            certified={
+                name: value
+                for name, value in (("recall", chosen.certified_recall), ("precision", chosen.certified_precision))
+                if value is not None
+            },
+            labels_needed=chosen.labels_needed,
+            labels=items.asked,
+            oracle_calls=self.questions.control.calls.total() - before,
+            failed=len(failed),
+            proxy=scores.name,
+            notes=(*self._said(chosen, scores, free, len(failed)), *scores.notes),
+            arrays={"scores": values, "returned": chosen.indices[chosen.indices < n]},
+        )
+
+    def _label(self, rows: Ints) -> Floats:
+        return np.minimum(self.items.counts(rows), 1)
+
+    def _method(self) -> str:
+        method = self.guarantee.method
+        return "auto" if method is None else method.name
+
+    def _options(self) -> dict[str, Any]:
+        method = self.guarantee.method
+        if method is None or not method.args:
+            return {}
+        if method.name != "calibrated":
+            raise ProgrammingError(f"METHOD {method.name} takes no arguments")
+        try:
+            return {"kappa": float(method.args[0])}
+        except ValueError:
+            raise ProgrammingError(f"METHOD calibrated takes a number, not {method.args[0]}") from None
+
+    def _rows(self, chosen: Selection, n: int) -> str:
+        """SQL of the answer: checked rows, and those of items that no model has seen."""
+        items, parts = self.items, self.items.parts
+        mine = chosen.indices < n
+        sure = chosen.indices[mine & chosen.verified]
+        unsure = chosen.indices[mine & ~chosen.verified]
+        if self.verified:
+            sure, unsure = chosen.indices[mine], unsure[:0]
+        out = np.ones(n, dtype=bool)
+        out[sure] = False
+        items.choose(OUT, np.flatnonzero(out))
+        items.choose(ASKED, np.zeros(0, dtype=np.int64))
+        checked = parts.rows(without=OUT, more=(f"TRUE AS {VERIFIED}",))
+        if not len(unsure):
+            return checked
+        items.choose(SHOWN, unsure)
+        assert self.unverified is not None
+        bare = parts.rows(without=OUT, more=(f"TRUE AS {VERIFIED}",), tail=False)
+        shown = f"SELECT *, FALSE AS {VERIFIED} FROM ({self.unverified}) AS __shown"
+        distinct = "" if parts.is_distinct else " ALL"
+        return f"SELECT * FROM ({bare} UNION{distinct} {shown}) AS __answer {parts.tail()}"
+
+    def _said(self, chosen: Selection, scores: Scores, free: int, failed: int) -> list[str]:
+        notes = list(chosen.notes)
+        table, keys = self.items.unit.table, ", ".join(self.items.unit.keys)
+        notes.insert(0, f"targets count rows of {quoted(table)} ({keys}) that give any row of the answer")
+        if scores.values is None and self.items.n:
+            notes.append("no proxy was named, so items were drawn uniformly: USING PROXY ... needs fewer calls")
+        if free:
+            notes.append(f"{free:,} matching items were known beforehand and cost nothing")
+        if failed:
+            notes.append(
+                f"{failed:,} items that were asked about failed: they are not returned, and no target counts them"
+            )
+        return notes

@@ -1,0 +1,69 @@
+"""One statement with a guarantee: which executor answers it, with which seed and which scores."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+import numpy as np
+from sqlglot import exp
+
+from aidb.errors import NotSupportedError, ProgrammingError
+from aidb.exec.guarantees.choosing import Choosing
+from aidb.exec.guarantees.estimating import Estimating
+from aidb.exec.guarantees.finding import Finding
+from aidb.exec.guarantees.items import Items
+from aidb.exec.guarantees.outcome import Guaranteed
+from aidb.exec.guarantees.questions import Questions
+from aidb.exec.guarantees.scoring import Exact, scores
+from aidb.plan.nodes import parse
+from aidb.plan.parts import Parts
+from aidb.plan.units import Units
+from aidb.sql.statements import Guarantee
+
+
+def run(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
+    """Answer the statement of ``questions`` with a guarantee.
+
+    exact: answers a query of the user's dialect in full, for the proxy. Raises `NotSupportedError` or `ProgrammingError`
+    for what can't be answered so, before any model runs.
+    """
+    executor, items = executor_of(questions, guarantee)
+    seed = guarantee.seed if guarantee.seed is not None else questions.settings.seed
+    if seed is None:
+        seed = secrets.randbits(31)
+    found = executor.run(scores(items, guarantee.proxy, exact), np.random.default_rng(seed))
+    return replace(found, seed=seed)
+
+
+def executor_of(questions: Questions, guarantee: Guarantee) -> tuple[Choosing | Estimating | Finding, Items]:
+    """What will answer it, checked; asks no model."""
+    parts = Parts(Units.of(questions.sql, questions.relations), questions.relations.aggregates)
+    is_search = guarantee.error is None and guarantee.recall is None and guarantee.precision is None
+    is_search = is_search and guarantee.fnr is None and guarantee.fpr is None
+    items = Items(questions, parts, with_known=is_search)
+    if guarantee.error is not None:
+        return Estimating(questions, items, guarantee), items
+    if is_search:
+        return Finding(questions, items, guarantee, _limit(questions)), items
+    return Choosing(questions, items, guarantee), items
+
+
+def _limit(questions: Questions) -> int:
+    """Rows that LIMIT and OFFSET ask for."""
+    tree = parse(questions.sql)
+    if tree.args.get("order"):
+        raise NotSupportedError(
+            "GAP takes rows where they are found with the fewest calls, so ORDER BY can't choose them: sort the result in "
+            "a query around it, or leave GAP out"
+        )
+    total = 0
+    for clause in ("limit", "offset"):
+        node = tree.args.get(clause)
+        if node is None:
+            continue
+        value = node.expression
+        if not isinstance(value, exp.Literal) or not value.is_int:
+            raise ProgrammingError(f"{clause.upper()} must be a whole number here")
+        total += int(value.name)
+    return total
