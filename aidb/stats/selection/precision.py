@@ -58,7 +58,6 @@ def precision(population: Population, precision: float, delta: float, rng: np.ra
             population.left - largest, int(min(1, largest / population.left - 0.5) * FIRST_SHARE * population.left), 0
         )
         population.ask(rows[largest : largest + below])
-            print(largest, below, curve, [(k, round(curve.negative(k), 3)) for k in (50, 100, 200, 300, 400, 500)])
         head = pure_head(population, rows, steps_to(largest), curve, precision, delta, rng)
     fill = rows[head.size :]
     fill = fill[population.labels[fill] == UNKNOWN]
