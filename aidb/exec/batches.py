@@ -28,6 +28,30 @@ TICK = 0.05
 _SHORT_TICK = 0.005
 
 
+class Inbox(queue.Queue[Piece | None]):
+    """Pieces on their way to a job, and None at the end. Full at ``maxsize`` rows, however many pieces these are."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._rows = 0
+
+    def _qsize(self) -> int:
+        return self._rows
+
+    def _put(self, item: Piece | None) -> None:
+        super()._put(item)
+        self._rows += _rows(item)
+
+    def _get(self) -> Piece | None:
+        item: Piece | None = super()._get()
+        self._rows -= _rows(item)
+        return item
+
+
+def _rows(piece: Piece | None) -> int:
+    return 1 if piece is None else max(1, piece.table.num_rows)
+
+
 @dataclass
 class Job:
     """One fill to work on: its model, the columns of the input query that it reads, and its inbox.
@@ -41,7 +65,7 @@ class Job:
     inputs: JobInputs
     batch_size: int | None = None
     files: Mapping[str | None, int] = field(default_factory=dict)
-    inbox: queue.Queue[Piece | None] = field(default_factory=lambda: queue.Queue(64))
+    inbox: Inbox = field(default_factory=Inbox)
     pending: deque[Piece] = field(default_factory=deque)
     rows: int = 0
     ended: bool = False
@@ -49,6 +73,11 @@ class Job:
     group: list[AnsweredBatch] = field(default_factory=list)
     source: str | None = None
     paid: int = 0
+
+    @property
+    def callers(self) -> int:
+        """Threads that ask the model at the same time."""
+        return 1 if self.inference.spec.sequential else max(1, self.inference.spec.concurrency)
 
     @property
     def columns(self) -> frozenset[tuple[str, bool]]:
@@ -62,6 +91,10 @@ class Job:
         usual = (CPU_BATCH if spec.device == "cpu" else GPU_BATCH) if on_content else PLAIN_BATCH
         size = self.batch_size or spec.batch_size or usual
         return min(size, spec.max_batch or size, self.inference.bearable or size)
+
+    def limit_inbox(self, *, on_content: bool) -> None:
+        """Let the next batch of everyone who asks the model wait. More is of no use, and less stays in the cache."""
+        self.inbox.maxsize = self.size(on_content=on_content) * self.callers
 
     def share(self, piece: Piece) -> Piece | None:
         """The rows and columns of a piece that this job reads, with their uses announced; None if it wants none."""
@@ -128,12 +161,11 @@ class Job:
 
     def _size_now(self, control: Control) -> int:
         size = self.size(on_content=bool(self.pending and self.pending[0].content))
-        spec = self.inference.spec
-        if spec.concurrency == 1 or spec.device != "cpu":
+        if self.callers == 1 or self.inference.spec.device != "cpu":
             return size
         # Towards the end shorter batches, so that no processor waits long for the others' last ones.
         left = control.expected[self.inference.name] - control.calls[self.inference.name]
-        return max(1, min(size, -(-left // (2 * spec.concurrency))))
+        return max(1, min(size, -(-left // (2 * self.callers))))
 
     def _has_next_file(self) -> bool:
         return (

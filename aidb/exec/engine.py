@@ -227,12 +227,22 @@ class Engine:
             statement = parse(sql[span[0] : span[1]])
         if not isinstance(statement, Query):
             raise ProgrammingError("only a query can be explained")
+        return self._foretell(statement, parameters)
+
+    def _foretell(self, statement: Query, parameters: Parameters) -> Explanation:
         notes = self._check_guarantee(statement)
         with self._bound(statement.core) as bound:
             plan = self._plan(bound, parameters)
             if plan is None:
                 return Explanation((), ("DuckDB answers this alone: no model is needed", *notes))
-            return estimate(plan, self._query_with, self.registry, (*bound.notes, *notes))
+            whole = estimate(plan, self._query_with, self.registry, (*bound.notes, *notes))
+            if not _needs_sampling(statement):
+                return whole
+            from aidb.exec.guarantees import foretold  # numpy and scipy, for those who need them
+
+            assert statement.guarantee is not None
+            questions = self._questions(bound, parameters, Control())
+            return foretold.explanation(questions, statement.guarantee, whole, lambda sql: self._explain(sql, None))
 
     def _query_with(self, sql: str, parameters: Parameters = None) -> object:
         return self.database.query(sql, parameters)
@@ -240,12 +250,12 @@ class Engine:
     # ---- queries
     def _query(self, statement: Query, parameters: Parameters) -> Outcome:
         if statement.explain in ("explain", "cost"):
-            explanation = self._explain(statement.core, parameters)
+            explanation = self._foretell(statement, parameters)
             if statement.explain == "explain" and not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             return self._explained(explanation, Report())
         if statement.explain == "analyze":
-            explanation = self._explain(statement.core, parameters)
+            explanation = self._foretell(statement, parameters)
             if not explanation.models:
                 return Outcome(self.database.execute(statement.sql, parameters), Report())
             outcome = self._query(replace(statement, explain="no"), parameters)

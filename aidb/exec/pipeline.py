@@ -195,13 +195,14 @@ class Pipeline:
         """Start what the columns of the first rows say is needed."""
         content = {w: None for job in self.jobs for w in sorted(job.columns) if is_reference(table, w[0])}
         self._wanted = list(content)
+        for job in self.jobs:
+            job.limit_inbox(on_content=bool(self._wanted))
         if self._wanted:
             n = 1 if self._by_file else min(READERS, max(2, _processors()))
             for _ in range(n):
                 self._start(self._readers, self._read, "reader")
         for job in self.jobs:
-            n = 1 if job.inference.spec.sequential else max(1, job.inference.spec.concurrency)
-            for _ in range(n):
+            for _ in range(job.callers):
                 self._start(self._workers, self._work, job.inference.name, job)
 
     @property

@@ -94,18 +94,29 @@ def _highest(items: Items, relation: Relation, name: str) -> str:
     return f"(SELECT max(v.{quoted(name)}) FROM {quoted(relation.name)} v WHERE {same})"
 
 
-def evaluated(items: Items, sql: str, exact: Exact) -> npt.NDArray[np.float64]:
-    """The value of an expression over the unit's table (``t``) for each open item; the highest where rows share a unit."""
+def score_query(items: Items, proxy: Call) -> str:
+    """The query that gives each open item's key and score, in the user's dialect."""
+    return _keyed(items, expression(items, proxy))
+
+
+def _keyed(items: Items, sql: str) -> str:
     unit = items.unit
     relation = items.questions.relations.get(unit.table)
     assert relation is not None
     same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
     on = " AND ".join(f"o.__k{n} {same} t.{quoted(k)}" for n, k in enumerate(unit.keys))
     keys = ", ".join(f"t.{quoted(k)} AS __k{n}" for n, k in enumerate(unit.keys))
-    found = exact(
+    return (
         f"SELECT {keys}, ({sql}) AS __score FROM {quoted(relation.name)} AS t "
         f"WHERE EXISTS (SELECT 1 FROM {OPEN} AS o WHERE {on})"
     )
+
+
+def evaluated(items: Items, sql: str, exact: Exact) -> npt.NDArray[np.float64]:
+    """The value of an expression over the unit's table (``t``) for each open item; the highest where rows share a unit."""
+    unit = items.unit
+    same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
+    found = exact(_keyed(items, sql))
     column = found.column("__score")
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
         if pa.types.is_boolean(column.type):
