@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from aidb.stats.selection.population import UNKNOWN, YES, Floats, Ints, Population
 
-_WEIGHT_OF_MODEL = 6.0
+_WEIGHT_OF_MODEL = 4.0
 """The curve counts as much as so many labels in a bin."""
 _TINY = 1e-300
 
@@ -142,16 +142,27 @@ class _Features:
 
 def _logistic(features: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
     """Coefficients (3,) of most probable value; supposed beforehand: the score is a probability, the rank says nothing."""
-    middle, weight = np.array([0.0, 1.0, 0.0]), np.array([0.05, 0.5, 0.5])
-    curve = middle.copy()
-    for _ in range(40):
+    middle, weight = np.array([0.0, 1.0, 0.0]), np.array([0.02, 0.1, 0.5])
+
+    def loss(curve: Floats) -> float:
+        line = features @ curve
+        return float((np.logaddexp(0, line) - truth * line).sum() + 0.5 * (weight * (curve - middle) ** 2).sum())
+
+    curve, now = middle.copy(), loss(middle)
+    for _ in range(50):
         rate = expit(features @ curve)
         slope = features.T @ (truth - rate) - weight * (curve - middle)
-        bend = (features * (rate * (1 - rate) + 1e-9)[:, None]).T @ features + np.diag(weight)
-        step = np.clip(np.linalg.solve(bend, slope), -1, 1)
-        curve += step
-        if np.abs(step).max() < 1e-6:
+        bend = (features * (rate * (1 - rate))[:, None]).T @ features + np.diag(weight)
+        step = np.linalg.solve(bend, slope)
+        # Far from the answer Newton's step leads anywhere; its direction is good.
+        for _ in range(40):
+            then = loss(curve + step)
+            if then <= now:
+                break
+            step /= 2
+        if now - then < 1e-7:
             break
+        curve, now = curve + step, then
     return curve
 
 
