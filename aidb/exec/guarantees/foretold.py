@@ -1,0 +1,85 @@
+"""EXPLAIN of a statement with a guarantee: what it would ask, and what can be promised for that, before any is spent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from aidb.exec.explain import Explanation, ModelEstimate
+from aidb.exec.guarantees.choosing import Choosing, targets
+from aidb.exec.guarantees.estimating import Estimating
+from aidb.exec.guarantees.items import Items
+from aidb.exec.guarantees.questions import Questions
+from aidb.exec.guarantees.running import executor_of
+from aidb.exec.guarantees.scoring import described, score_query
+from aidb.sql.statements import Guarantee
+
+SHARES = (0.1, 0.01, 0.001)
+"""Of matching items, for which the least number of labels is shown."""
+
+
+def explanation(
+    questions: Questions, guarantee: Guarantee, whole: Explanation, explain: Callable[[str], Explanation]
+) -> Explanation:
+    """What would be asked at most. whole: of the exact query; explain: of a query in the user's dialect."""
+    executor, items = executor_of(questions, guarantee)
+    notes = [
+        f"{items.n:,} rows of {items.unit.table} are open: what is known leaves their part of the answer undecided"
+    ]
+    first: tuple[ModelEstimate, ...] = ()
+    if guarantee.proxy is not None and items.n:
+        first = explain(score_query(items, guarantee.proxy)).models
+        notes.append(f"first the proxy {described(guarantee.proxy)}, on all of them")
+    calls = None if guarantee.budget is None else guarantee.budget.calls
+    models = tuple(_at_most(m, calls) for m in whole.models)
+    if isinstance(executor, Choosing):
+        notes += _of_selection(executor, items, guarantee)
+    elif isinstance(executor, Estimating):
+        notes += _of_estimate(items, guarantee)
+    else:
+        notes.append(f"looks at the likeliest items until there are {executor.limit} rows; all of them are checked")
+    return Explanation((*first, *models), (*whole.notes, *notes))
+
+
+def _at_most(model: ModelEstimate, calls: int | None) -> ModelEstimate:
+    if calls is None or model.items <= calls:
+        return model
+    share = calls / model.items
+    return replace(model, items=calls, seconds=model.seconds * share, cost=model.cost * share)
+
+
+def least_labels(recall: float, probability: float, share: float) -> int:
+    """Labels below which no method can promise a recall, for every proxy, and return less than most rows.
+
+    share: of the matching rows. With fewer labels the rows that are not asked about may hide more than are allowed to
+    be missed: ``ln(1 / (1 - probability)) * recall / ((1 - recall) * share)``.
+    """
+    return math.ceil(-math.log(1 - probability) * recall / ((1 - recall) * share))
+
+
+def _of_selection(executor: Choosing, items: Items, guarantee: Guarantee) -> list[str]:
+    wanted = targets(guarantee)
+    text = " and ".join(f"{name} {value:.4g}" for name, value in wanted.items())
+    notes = [f"target: {text}" + ("" if guarantee.expected else f" with probability {guarantee.probability:.4g}")]
+    recall = wanted.get("recall")
+    if recall is not None and not guarantee.expected:
+        needs = [f"{least_labels(recall, guarantee.probability, s):,} if {s:.4g} of them match" for s in SHARES]
+        notes.append(f"mode guaranteed takes about {', '.join(needs)} (labels, whatever the proxy)")
+        calls = None if guarantee.budget is None else guarantee.budget.calls
+        if calls is not None and calls < items.n:
+            share = least_labels(recall, guarantee.probability, 1) / calls
+            notes.append(f"with {calls:,} labels: guaranteed if more than {share:.2%} match, else asymptotic")
+    if executor.verified:
+        notes.append("VERIFIED: every returned row is checked, in as few labels together as can be")
+    else:
+        notes.append("UNVERIFIED: rows are returned for their score; the column _verified says which were checked")
+    return notes
+
+
+def _of_estimate(items: Items, guarantee: Guarantee) -> list[str]:
+    unit = f"{guarantee.error:.4g}" if guarantee.absolute else f"{guarantee.error:.2%}"
+    return [
+        f"target: within {unit} of the truth with probability {guarantee.probability:.4g}",
+        f"asks in rounds, about 100 items first, until the interval is narrow enough; all {items.n:,} at the most",
+    ]
