@@ -71,7 +71,7 @@ class CallPlan:
             self._bound = bound
             self._analyse(names)
         except Exception as error:  # whatever can't be read is materialised whole; the reason stays visible
-            self._fall_back(f"{type(error).__name__}: {error}", bound, names, touched)
+            self._fall_back(f"{type(error).__name__}: {_plain(error)}", bound, names, touched)
         self._touched = names
         self._order_fills()
 
@@ -188,7 +188,7 @@ class CallPlan:
         except OperationalError:
             raise
         except DatabaseError as error:
-            self._fall_back(f"a query for items failed: {error}", self._bound, self._touched, lambda _: None)
+            self._fall_back(f"a query for items failed: {_plain(error)}", self._bound, self._touched, lambda _: None)
             self._order_fills()
             return {}
 
@@ -335,6 +335,11 @@ def _named(name: str, sql: str, words: set[str]) -> bool:
 
 def _calls(function: str, sql: str) -> bool:
     return re.search(rf'\b{re.escape(function)}"?\s*\(', sql, re.IGNORECASE) is not None
+
+
+def _plain(error: Exception) -> str:
+    """What an error says, in one line; sqlglot underlines with escapes meant for terminals."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().partition("\n")[0]
 
 
 def _without_semicolon(sql: str) -> str:
