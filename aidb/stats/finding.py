@@ -86,7 +86,7 @@ def search(
     limit = n if budget is None else budget
     while hunt.rows < k and hunt.line.left and hunt.used < limit:
         size = min(max(batch, hunt.used // 10), limit - hunt.used, hunt.line.left)
-        hunt.ask(orders, _shares(orders, size, hunt.missing, rng))
+        hunt.ask(orders, _shares(orders, size, batch, hunt.missing, rng))
     return hunt.result(notes, limit)
 
 
@@ -128,19 +128,20 @@ def _stretches(rank: Ints) -> Ints:
     return rank * _parts(len(rank)) // max(1, len(rank))
 
 
-def _shares(orders: list[Order], size: int, missing: float, rng: np.random.Generator) -> Ints:
+def _shares(orders: list[Order], size: int, batch: int, missing: float, rng: np.random.Generator) -> Ints:
     """How many of the next calls each order gets: as many draws of all their hit rates, each won by the highest.
 
-    Ends early where the hits expected reach the number missing. Expectations start high, so that a first batch asks no
-    more than would do if all matched.
+    Ends early where the hits expected reach the number missing, and beyond what the oracle likes to be asked at once where
+    they reach half of it. Expectations start high, so that a first batch asks no more than would do if all matched.
     """
-    evidence = np.array([order.evidence for order in orders])
-    rates = rng.standard_gamma(evidence[:, 0], size=(size, len(orders))) / evidence[:, 1]
+    belief = np.array([order.belief for order in orders])
+    rates = rng.standard_gamma(belief[:, 0], size=(size, len(orders))) / belief[:, 1]
     rates[:, [not order.ready for order in orders]] = -1.0
     winner = rates.argmax(axis=1)
-    hits, calls = np.array([(len(order.runs) + 1, evidence[i, 1]) for i, order in enumerate(orders)]).T
-    expected = np.cumsum(np.minimum(1.0, hits / calls)[winner])
-    enough = int(np.searchsorted(expected, missing)) + 1
+    high = np.array([(order.record.hits + 1) / (order.record.calls + 1) for order in orders])
+    expected = np.cumsum(high[winner])
+    half, whole = (np.searchsorted(expected, (missing / 2, missing)) + 1).tolist()
+    enough = max(half, min(whole, batch))
     shares: Ints = np.bincount(winner[:enough], minlength=len(orders))
     return shares
 
@@ -190,7 +191,7 @@ class _Hunt:
         for i, (order, end) in enumerate(zip(orders, ends, strict=True)):
             own = np.zeros(len(places), dtype=np.bool_)
             own[end - len(picks[i]) : end] = True
-            order.count(hits[own & answered])
+            order.record.add(hits[own & answered])
             order.learn(places[own], hits[own], own=True)
             order.learn(places[~own], hits[~own], own=False)
 

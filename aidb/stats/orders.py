@@ -14,19 +14,51 @@ from aidb.stats.line import Bools, Floats, Ints, Line
 
 _MEMORY = 8
 """Hits that a record looks back on. Counted in hits, not calls, so that it fits rare matches and common ones."""
+_OCTAVES = 12
 _NONE: Ints = np.empty(0, dtype=np.int64)
 
 
+class Record:
+    """How often calls have hit lately: the calls between the last hits, and since."""
+
+    def __init__(self) -> None:
+        self._runs: deque[int] = deque(maxlen=_MEMORY)
+        self._dry = 0
+
+    def add(self, hits: Bools) -> None:
+        """Calls in turn."""
+        at = np.flatnonzero(hits)
+        if not len(at):
+            self._dry += len(hits)
+            return
+        self._runs.extend(np.diff(at, prepend=-1 - self._dry).tolist())
+        self._dry = len(hits) - 1 - int(at[-1])
+
+    @property
+    def hits(self) -> int:
+        """How many it looks back on."""
+        return len(self._runs)
+
+    @property
+    def calls(self) -> int:
+        """In how many calls they came."""
+        return sum(self._runs) + self._dry
+
+
 class Order(ABC):
-    """A way to choose items. prior: the hits that it is trusted with before it has been tried."""
+    """A way to choose items.
+
+    prior: hits that it is trusted with before it has had one. patience: misses that halve this trust; an order that has
+    found nothing must not hold up the others for long, nor be given up before matches that are rare could show.
+    """
 
     prior: float = 0.1
+    patience: float = np.inf
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self.exhausted = False
-        self.runs: deque[int] = deque(maxlen=_MEMORY)
-        self._dry = 0
+        self.record = Record()
 
     @abstractmethod
     def take(self, count: int) -> Ints:
@@ -35,19 +67,14 @@ class Order(ABC):
     def learn(self, places: Ints, hits: Bools, own: bool) -> None:  # noqa: B027 (many orders have nothing to learn)
         """What was found at places that this order (own) or another one chose."""
 
-    def count(self, hits: Bools) -> None:
-        """The results of its own choices, in turn."""
-        at = np.flatnonzero(hits)
-        if not len(at):
-            self._dry += len(hits)
-            return
-        self.runs.extend(np.diff(at, prepend=-1 - self._dry).tolist())
-        self._dry = len(hits) - 1 - int(at[-1])
-
     @property
-    def evidence(self) -> tuple[float, float]:
-        """Hits and calls it looks back on, the prior included: shape and rate of a gamma distribution of its hit rate."""
-        return self.prior + len(self.runs), 1.0 + sum(self.runs) + self._dry
+    def belief(self) -> tuple[float, float]:
+        """Hits and calls behind its next choice, the prior included: shape and rate of a gamma distribution."""
+        return self.trust(self.record) + self.record.hits, 1.0 + self.record.calls
+
+    def trust(self, record: Record) -> float:
+        """What is left of the prior."""
+        return self.prior if record.hits else self.prior / (1.0 + record.calls / self.patience)
 
     @property
     def ready(self) -> bool:
@@ -58,7 +85,7 @@ class Order(ABC):
 class Ranked(Order):
     """The items by falling score of a proxy."""
 
-    prior = 0.3
+    prior, patience = 0.3, 30.0
 
     def __init__(self, line: Line, best: Ints) -> None:
         super().__init__(line)
@@ -231,7 +258,7 @@ class Similar(Order):
     embeddings: (n, d), by item; rows that are not finite are left to the other orders.
     """
 
-    prior = 0.3
+    prior, patience = 0.3, 100.0
     _POOL, _BEST, _NEAREST, _TENTH = 20_000, 5_000, 200, 10
     _FOREIGN = 2_000
 
@@ -247,6 +274,8 @@ class Similar(Order):
             pool = np.union1d(pool, best[: self._BEST])
         self._prior = prior
         self._foreign = 0
+        self._records = [Record() for _ in range(_OCTAVES)]
+        self._taken: list[int] = []
         self._places: Ints = np.empty(0, dtype=np.int64)
         self._watched: Bools = np.zeros(line.n, dtype=np.bool_)
         self._vectors = np.empty((0, embeddings.shape[1]), dtype=np.float32)
@@ -256,26 +285,34 @@ class Similar(Order):
         self._matches = np.empty((0, embeddings.shape[1]), dtype=np.float32)
         self._watch(rng.permutation(pool))
         self._width = self._typical_distance(rng)
+        self._best()
+
+    @property
+    def belief(self) -> tuple[float, float]:
+        """By the record of choices of which as much was expected; the expectation itself counts as two calls."""
+        record = self._records[_octave(self._expected)]
+        return self.trust(record) + 2 * self._expected + record.hits, 2.0 + record.calls
 
     def take(self, count: int) -> Ints:
         """One after the other the best; each is taken for a miss until its label is there, so that a batch spreads."""
         chosen: list[int] = []
-        while len(chosen) < count:
-            mean = self._yes / self._all
-            mean[~self.line.open[self._places]] = -1.0
-            i = int(mean.argmax()) if len(mean) else -1
-            if i < 0 or mean[i] < 0:
-                self.exhausted = True
-                break
-            self._all += self._kernel(self._vectors[i])
-            place = int(self._places[i])
-            chosen.append(place)
-            self.line.close(self._places[i : i + 1])
+        self._taken = []
+        while len(chosen) < count and not self.exhausted:
+            i = self._best()
+            if i >= 0:
+                chosen.append(int(self._places[i]))
+                self._taken.append(_octave(self._expected))
+                self.line.close(self._places[i : i + 1])
+                self._all += self._kernel(self._vectors[i])
         return np.array(chosen, dtype=np.int64)
 
     def learn(self, places: Ints, hits: Bools, own: bool) -> None:
         """Weigh in labels, and watch what lies nearest to new matches."""
-        if not own and self._foreign < self._FOREIGN:  # later ones tell little, and each costs a pass over the pool
+        if own:
+            for octave, hit in zip(self._taken, hits, strict=True):
+                self._records[octave].add(np.array([hit]))
+            self._taken = []
+        elif self._foreign < self._FOREIGN:  # later ones tell little, and each costs a pass over the pool
             self._foreign += len(places)
             for vector in self._rows(places):
                 self._all += self._kernel(vector)
@@ -283,6 +320,16 @@ class Similar(Order):
             if len(self._places) < self.line.n:
                 self._watch_near(vector)
             self._yes += self._kernel(vector)
+        self._best()
+
+    def _best(self) -> int:
+        """The number in the pool of the likeliest item that is open, -1 if none is."""
+        mean = self._yes / self._all
+        mean[~self.line.open[self._places]] = -1.0
+        best = int(mean.argmax()) if len(mean) else -1
+        self.exhausted = best < 0 or bool(mean[best] < 0)
+        self._expected = 0.0 if self.exhausted else float(mean[best])
+        return -1 if self.exhausted else best
 
     def _rows(self, places: Ints) -> npt.NDArray[np.float32]:
         rows = np.asarray(self._embeddings[self.line.items[places]], dtype=np.float32)
@@ -320,3 +367,8 @@ class Similar(Order):
         tenth = np.partition(np.maximum(squared, 0), min(self._TENTH, m - 1), axis=1)[:, min(self._TENTH, m - 1)]
         positive = tenth[tenth > 1e-6 * max(float(self._squares.max(initial=0.0)), 1e-30)]
         return float(np.sqrt(np.median(positive))) if len(positive) else 1.0
+
+
+def _octave(expected: float) -> int:
+    """Hit rates that differ by less than about a factor of two fall together."""
+    return min(_OCTAVES - 1, int(-np.log2(max(expected, 1e-9))))
