@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aidb.stats.aggregates.allocation import Need, allocate, spend
-from aidb.stats.aggregates.regression import Fit, Sample, fit
+from aidb.stats.aggregates.regression import TRUST, Fit, Sample, fit
 from aidb.stats.aggregates.strata import Floats, Ints
 from aidb.stats.aggregates.survey import Survey
 
@@ -32,6 +32,8 @@ FAR, STEP = 1.4, 0.6
 """If the plan is more than FAR times what there is, only this share of the way is taken before the next look."""
 MARGIN = 1.02
 """What is planned is asked with this margin, so that the next look is likely the last."""
+LEAST = 1.05
+"""The sample grows at least by this factor: looking often is to wait for luck."""
 EXHAUST = 0.95
 """A plan above this share of the rows asks them all: the answer is exact, and cheaper to explain."""
 
@@ -156,7 +158,7 @@ def _next(
         want = np.minimum(2 * taken, rows)
         return want if want.sum() > total else rows
     size, floor = rows.astype(np.float64), taken.astype(np.float64)
-    needs = [_need(look, goals[look.aggregate], failure, size) for look in sure]
+    needs = [_need(look, goals[look.aggregate], failure, size, floor) for look in sure]
     if goals[0].error is None:
         plan = spend(needs, floor, size, float(most))
         ahead = most
@@ -170,15 +172,35 @@ def _next(
     if total + step.sum() > GROWTH * total:
         step *= (GROWTH - 1) * total / step.sum()
     want = np.clip(np.ceil(floor + step - 1e-9).astype(np.int64), taken, rows)
-    if want.sum() < 1.03 * total + 1:
-        want = np.minimum(want + np.maximum(1, taken * 3 // 100), rows)
+    if want.sum() < LEAST * total + 1:
+        want = np.minimum(want + np.ceil(taken * (LEAST * total + 1 - want.sum()) / total).astype(np.int64), rows)
     return rows if want.sum() >= EXHAUST * n else want
 
 
-def _need(look: Look, goal: Goal, failure: float, size: Floats) -> Need:
+def _need(look: Look, goal: Goal, failure: float, size: Floats, taken: Floats) -> Need:
     f = look.fit
-    a = size**2 * f.spread[f.block]
+    a = size**2 * _smooth(f, size, taken)
     b = size**3 * (f.unseen / f.rows)[f.block]
     half = goal.half(look.value) / abs(f.scale)
     allowed = (half / f.quantile(failure)) ** 2 if goal.error is not None else f.variance
     return Need(a, b, allowed)
+
+
+def _smooth(f: Fit, size: Floats, taken: Floats) -> Floats:
+    """(K,) variances to plan with, drawn towards what the cut by square roots expects: rows x spread the same everywhere.
+
+    A stratum that shows little by chance would else be asked less, and go on showing little. Only the proportions are
+    changed: the variance with the rows taken stays what it is.
+    """
+    own = f.spread[f.block]
+    some = own > 0
+    if not some.any():
+        return own
+    strength = f.strength[f.block][some]
+    logs = np.log(own[some]) + 2 * np.log(size[some])
+    middle = float((strength * logs).sum() / strength.sum()) if strength.sum() > 0 else float(logs.mean())
+    planned = own.copy()
+    planned[some] = np.exp((strength * logs + TRUST * middle) / (strength + TRUST)) / size[some] ** 2
+    weight = size**2 * (1 - taken / size) / np.maximum(taken, 1)
+    now, then = float((weight * own).sum()), float((weight * planned).sum())
+    return planned * (now / then) if then > 0 else planned

@@ -25,7 +25,9 @@ def unseen_rows(sample: Sample, failure: float) -> float:
     return min(left, float(np.floor(np.log(failure) / np.log1p(-rate)))) if rate > 0 else left
 
 
-def close(survey: Survey, reached: Reached, look: Look, kind: str, goal: Goal, failure: float) -> tuple[float, float, float, bool]:
+def close(
+    survey: Survey, reached: Reached, look: Look, kind: str, goal: Goal, failure: float
+) -> tuple[float, float, float, bool]:
     """Value, low, high, and whether the goal is kept."""
     sample, fit = reached.sample, look.fit
     y, d = survey.table.column(look.group, look.aggregate)
@@ -100,7 +102,9 @@ def _failed(survey: Survey, sample: Sample, look: Look, y: Floats, d: Floats | N
     if not failed.any():
         return 0.0, 0.0
     codes = survey.strata.codes[survey.drawn]
-    lost = np.bincount(codes[failed], minlength=len(sample.rows)) / np.maximum(np.bincount(codes, minlength=len(sample.rows)), 1)
+    lost = np.bincount(codes[failed], minlength=len(sample.rows)) / np.maximum(
+        np.bincount(codes, minlength=len(sample.rows)), 1
+    )
     effect = (y if d is None else y - look.fit.value * d) * abs(look.fit.scale)
     if not len(effect):
         return np.inf, np.inf

@@ -16,10 +16,12 @@ COMPATIBLE = 1.5
 """Standard errors by which the logarithms of two variances may differ and still be pooled."""
 UNSEEN = 1.0
 """Pseudo-observations of a typical matching row, spread over the blocks where little was seen."""
-LEVEL = 0.9
+LEVEL = 0.8
 """Share of the failure probability that the t quantile spends; the rest is for the looks before the last."""
 INFLATION, INFLATION_MOST = 4.0, 0.12
 """The quantile grows by INFLATION / evidence, at most by INFLATION_MOST."""
+TRUST = 30.0
+"""Evidence at which a plan lies half way between a block's own spread and what the design expects of it."""
 SHIFT_MOST = 0.6
 """The correction for skewness moves the centre by at most this share of the half width."""
 
@@ -38,6 +40,7 @@ class Sample:
         self.n = np.bincount(codes, minlength=count).astype(np.float64)
         self.open = np.clip(1 - asked / self.rows, 0, 1)
         self.rate = asked / self.rows
+        self.certain = strata.certain
         centre = strata.means[codes]
         gap = proxy - centre
         mean_gap = self.mean(gap)
@@ -78,6 +81,8 @@ class Fit:
     spread: Floats
     unseen: Floats
     rows: Floats
+    strength: Floats
+    drift: float
 
     def quantile(self, failure: float) -> float:
         """Half width of the interval in standard errors, for this probability of failure."""
@@ -90,7 +95,9 @@ class Fit:
             return self.value, 0.0
         q = self.quantile(failure)
         half = q * np.sqrt(self.variance)
-        shift = float(np.clip((2 * q * q + 1) / 6 * self.third / self.variance, -SHIFT_MOST * half, SHIFT_MOST * half))
+        # Hall's correction for skewness, and what the rules of stopping and of allocation themselves do to the mean.
+        shift = (2 * q * q + 1) / 6 * self.third / self.variance + self.drift
+        shift = float(np.clip(shift, -SHIFT_MOST * half, SHIFT_MOST * half))
         return self.value + shift * self.scale, float(half * abs(self.scale))
 
 
@@ -148,8 +155,10 @@ def _spread(
     seen = sample.sum(matching.astype(np.float64))
     matches = int(seen.sum())
     typical2 = typical3 = 0.0
-    typical = matching & (open_ > 0)[sample.codes]  # what was taken whole tells nothing of what was not seen
-    if typical.any():
+    # Rows taken because they are huge are not typical of what was not seen; they count only if there is nothing else.
+    typical = matching & ~sample.certain[sample.codes]
+    typical = typical if typical.any() else matching
+    if matches:
         design = (rows / np.maximum(n, 1))[sample.codes[typical]]
         e = residual[typical]
         typical2 = float((design * e**2).sum() / design.sum())
@@ -173,6 +182,7 @@ def _spread(
     variance = float((rows**2 * open_ * spread[block] / safe).sum())
     skew = by(closed * third) / (by(closed * n) + 1e-300) + pseudo * typical3 / np.maximum(n_b, 1)
     lean = (rows**3 / safe**2 * open_ * np.clip(1 - 2 * sample.rate, 0, 1) * skew[block]).sum()
+    drift = _drift(by(closed * third) / (by(closed * n) + 1e-300), plain, evidence, by(rows * open_), n_b)
     share = by(rows**2 * open_ * plain[block] / safe)
     some = evidence > 0
     # A variance estimated from rows of heavy tails has fewer degrees of freedom than rows (by its kurtosis).
@@ -192,7 +202,19 @@ def _spread(
         spread=plain,
         unseen=pseudo * typical2,
         rows=rows_b,
+        strength=evidence,
+        drift=drift,
     )
+
+
+def _drift(third: Floats, second: Floats, evidence: Floats, left: Floats, n: Floats) -> float:
+    """How much too low a total is found to be because strata that showed little were asked less.
+
+    With n in proportion to a standard deviation from the same rows, E(mean - truth) = -third / (2 second n): the two
+    are correlated. All arrays are by block; the plan trusts a block's own spread by its evidence (`TRUST`).
+    """
+    trusted = evidence / (evidence + TRUST)
+    return float((trusted * _ratio(third, second) * left / np.maximum(n, 1)).sum()) / 2
 
 
 def _blocks(second: Floats, fourth: Floats, n: Floats, num: Floats, den: Floats, seen: Floats) -> Ints:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -53,7 +54,7 @@ def cut(scores: npt.ArrayLike | None, n: int, visible: float, strata: int = STRA
     the cut at equal increments, Cochran 1977 section 5A.8).
     """
     if scores is None:
-        return _packed(np.zeros(n), np.zeros(n, np.uint8), np.zeros(0, np.int64))
+        return packed(np.zeros(n), np.zeros(n, np.uint8))
     raw = np.asarray(scores)
     proxy = raw.astype(raw.dtype if raw.dtype in (np.float32, np.float64) else np.float64)
     missing = np.isnan(proxy)
@@ -62,7 +63,7 @@ def cut(scores: npt.ArrayLike | None, n: int, visible: float, strata: int = STRA
     np.nan_to_num(proxy, copy=False, nan=low, posinf=high, neginf=low)
     ordered = np.sort(proxy[~missing] if missing.any() else proxy)
     if not len(ordered):
-        return _packed(np.zeros(n), np.zeros(n, np.uint8), np.zeros(0, np.int64))
+        return packed(np.zeros(n), np.zeros(n, np.uint8))
     rise = ordered.astype(np.float64) - float(low)
     weight = np.sqrt(rise)
     weight += FLOOR * (weight.mean() or 1.0)
@@ -75,14 +76,14 @@ def cut(scores: npt.ArrayLike | None, n: int, visible: float, strata: int = STRA
         edges = ordered[:0]
     codes = np.searchsorted(edges, proxy, side="right").astype(np.uint8)
     last = len(edges)
-    certain = np.zeros(0, np.int64)
+    certain: tuple[int, ...] = ()
     if sure:
         codes[proxy >= ordered[len(ordered) - sure]] = last + 1
-        certain = np.array([last + 1])
+        certain = (last + 1,)
     if missing.any():
         codes[missing] = last + 2
         proxy[missing] = 0
-    return _packed(proxy, codes, certain)
+    return packed(proxy, codes, certain)
 
 
 def _sure(rise: Floats, weight: Floats, visible: float, strata: int) -> int:
@@ -99,8 +100,8 @@ def _sure(rise: Floats, weight: Floats, visible: float, strata: int) -> int:
     return count
 
 
-def _packed(proxy: npt.NDArray[np.floating], codes: npt.NDArray[np.uint8], certain: Ints) -> Strata:
-    """Strata without the empty ones, numbered from 0."""
+def packed(proxy: npt.NDArray[np.floating], codes: npt.NDArray[np.uint8], certain: Sequence[int] = ()) -> Strata:
+    """Strata of these codes, without the empty ones, numbered from 0."""
     there = np.unique(codes)
     renumber = np.zeros(256, np.uint8)
     renumber[there] = np.arange(len(there))
@@ -109,7 +110,7 @@ def _packed(proxy: npt.NDArray[np.floating], codes: npt.NDArray[np.uint8], certa
     members = tuple(np.flatnonzero(codes == k).astype(small) for k in range(len(there)))
     sizes = np.array([len(m) for m in members], dtype=np.int64)
     sums = np.bincount(codes, proxy, minlength=len(there))
-    return Strata(proxy, codes, members, sizes, sums / np.maximum(sizes, 1), np.isin(there, certain))
+    return Strata(proxy, codes, members, sizes, sums / np.maximum(sizes, 1), np.isin(there, list(certain)))
 
 
 class Draws:

@@ -48,7 +48,9 @@ class Table:
         position = np.asarray(answers.position, dtype=np.int64)
         values = [np.asarray(v, dtype=np.float64) for v in answers.values]
         if position.ndim != 1 or (len(position) and not (0 <= position.min() and position.max() < asked)):
-            raise ValueError(f"label(): positions must be one array of numbers below {asked}, the rows it was asked for")
+            raise ValueError(
+                f"label(): positions must be one array of numbers below {asked}, the rows it was asked for"
+            )
         shapes = [(len(position), 2) if kind == "avg" else (len(position),) for kind in self.kinds]
         if [v.shape for v in values] != shapes:
             raise ValueError(f"label(): values of shapes {[v.shape for v in values]} where {shapes} are due")
@@ -123,6 +125,14 @@ class Survey:
         drawn = self.drawn[self.answered]
         proxy = self.strata.proxy[drawn].astype(np.float64)
         return Sample(self.strata, self.strata.codes[drawn], proxy, self.draws.taken)
+
+    def codes(self) -> npt.NDArray[np.integer]:
+        """(rows asked,) stratum of each."""
+        return self.strata.codes[self.drawn]
+
+    def proxies(self) -> Floats:
+        """(rows asked,) proxy of each."""
+        return self.strata.proxy[self.drawn].astype(np.float64)
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
