@@ -326,7 +326,12 @@ class _Cutter:
             raise later(self.sql, self.tokens[i].start, what)
 
     def proxy(self, i: int) -> Clause | None:
-        """``USING PROXY p [(args)]`` anywhere; ``USING p [(args)]`` in a run of clauses with ORACLE LIMIT."""
+        """``USING PROXY p [(args)]``, ``USING PROXY (expression)``; ``USING p [(args)]`` among clauses with ORACLE LIMIT."""
+        if self.key(i + 1) == "PROXY" and self.key(i + 2) == "(":
+            cursor = Cursor(self.sql, self.tokens)
+            cursor.i = i + 2
+            call = Call("", (cursor.bracketed("an expression"),))
+            return Clause("proxy", "USING PROXY", call, i, cursor.i, self.tokens[i].start)
         named = self.key(i + 1) == "PROXY" and self.is_name(i + 2) and not self.opens(i + 2)
         if not named and (i != self.after or not self.is_name(i + 1) or self.key(i + 1) == "SAMPLE"):
             return None

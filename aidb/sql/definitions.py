@@ -300,6 +300,9 @@ def _create_index(cursor: Cursor) -> CreateSemanticIndex:
 
 
 def _call(cursor: Cursor, what: str) -> Call:
+    """``name``, ``name(argument, ...)`` or ``(expression)``."""
+    if cursor.at("("):
+        return Call("", (cursor.bracketed("an expression"),))
     return Call(cursor.name(what), cursor.arguments())
 
 

@@ -310,7 +310,8 @@ def _budget(budget: Budget) -> str:
 
 
 def _call(call: Call) -> str:
-    return quoted(call.name) + ("" if call.args is None else f"({', '.join(call.args)})")
+    name = quoted(call.name) if call.name else ""
+    return name + ("" if call.args is None else f"({', '.join(call.args)})")
 
 
 def quoted(name: str) -> str:

@@ -19,10 +19,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Call:
-    """A name with arguments, as text: ``small_net(image)``, ``cells``, ``logistic(embedding)``."""
+    """A name with arguments, as text: ``small_net(image)``, ``cells``, ``logistic(embedding)``.
+
+    An expression in brackets, ``(score + 1)``, has no name and is the one argument.
+    """
 
     name: str
     args: tuple[str, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.name + ("" if self.args is None else f"({', '.join(self.args)})")
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class AddVirtualColumns:
 
 @dataclass(frozen=True)
 class CreateProxy:
-    """CREATE PROXY: parsed and checked here; its executor comes with the guarantees."""
+    """CREATE PROXY: what orders the items of a table for questions about the target, given or trained."""
 
     name: str
     table: str
@@ -157,7 +163,7 @@ class CreateProxy:
 
 @dataclass(frozen=True)
 class CreateSemanticIndex:
-    """CREATE SEMANTIC INDEX: parsed and checked here; its executor comes with the guarantees."""
+    """CREATE SEMANTIC INDEX: embeddings of a table's items, as a proxy for any question about them."""
 
     name: str
     table: str
