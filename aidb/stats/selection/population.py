@@ -23,6 +23,7 @@ class Population:
 
     n: rows. order: rank -> row number. scores: by rank, finite, never increasing. labels: by rank, one of `UNKNOWN`,
     `NO`, `YES`, `FAILED`. budget: labels that may be bought, `n` where no limit was set. used: labels bought.
+    unscored: rows without a score, the last ranks.
 
     The score is a ranking and a hint for planning, nothing else: no guarantee rests on its size. Ties are broken by a
     random permutation drawn before any label, so that equal scores hide no order. NaN ranks lowest and is sampled like
@@ -43,6 +44,7 @@ class Population:
         self.n = len(raw)
         self.order = _ranking(raw, rng)
         self.scores = _finite(raw)[self.order]
+        self.unscored = int(np.isnan(raw).sum())
         self.labels: Labels = np.full(self.n, UNKNOWN, dtype=np.int8)
         self.budget = self.n if budget is None else budget
         self.used = 0

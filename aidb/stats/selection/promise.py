@@ -1,0 +1,73 @@
+"""What the scores themselves say about rows that no label reached: reasons not to trust a cut.
+
+A certificate by labels sees nothing of positives that lie deeper than the labels reach. Two things can be read from
+scores in [0, 1], used here as warnings only: they can forbid a cut, never allow one. Scores outside [0, 1] say neither.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aidb.stats.selection.population import Floats, Ints
+
+BAND = 3.0
+SURE = 0.98
+TRACE = 1e-4
+EVIDENCE = 1.5
+RIVAL = 2.0
+
+
+def promised(scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Floats, pseudo: Floats) -> Floats:
+    """Per cut: how many positives the unlabelled rows below it hold if they keep the promise of their scores.
+
+    The promise is taken at the rate at which it was kept in the band of ranks just above the cut, a third of the cut to
+    the cut. A proxy with noise promises far more below than a recall allows to miss, though no label found a positive
+    there; a proxy that is sure of itself promises next to nothing, and then the labels decide alone.
+
+    scores (n,), best first. cuts (c,), ascending. labelled, hits: positions, ascending. weights: beside the hits, how
+    many positives each stands for. pseudo (c,): the weight of a positive at the cut, which no label may have found.
+    """
+    summed = np.concatenate([[0.0], np.cumsum(scores)])
+    bought = np.concatenate([[0.0], np.cumsum(scores[labelled])])
+    found = np.concatenate([[0.0], np.cumsum(weights)])
+    open_ = summed[-1] - summed[cuts] - (bought[-1] - bought[np.searchsorted(labelled, cuts)])
+    start = (cuts / BAND).astype(np.int64)
+    kept = found[np.searchsorted(hits, cuts)] - found[np.searchsorted(hits, start)]
+    rate: Floats = (kept + pseudo) / (summed[cuts] - summed[start] + pseudo)
+    most: Floats = open_ * rate
+    return most
+
+
+def misplaced(scores: Floats, positive: Floats) -> bool:
+    """Do the labels suggest that a share of all rows carry the score of another row?
+
+    Then each score promises too much by one and the same factor, however high it is, and the share that is missing lies
+    anywhere. Compared by likelihood are the scores as they are, the scores times a factor, and the scores behind a
+    logistic curve; True if the factor beats the first clearly and the last does not beat the factor.
+
+    scores, positive: of labelled rows, drawn by rank alone.
+    """
+    use = scores > TRACE
+    p, y = np.clip(scores[use], TRACE, SURE), positive[use]
+    if y.sum() < 5:
+        return False
+    plain = _fit(p, y)
+    factor = max(_fit(share * p + TRACE, y) for share in np.linspace(0.4, 0.98, 30))
+    return bool(factor >= plain + EVIDENCE and factor >= _logistic(p, y) - RIVAL)
+
+
+def _fit(p: Floats, y: Floats) -> float:
+    """Log likelihood."""
+    return float(y @ np.log(p) + (1 - y) @ np.log1p(-p))
+
+
+def _logistic(p: Floats, y: Floats) -> float:
+    """Log likelihood of the best logistic curve of the log odds, by Newton's method."""
+    features = np.stack([np.ones_like(p), np.log(p / (1 - p))])
+    curve, best = np.array([0.0, 1.0]), -np.inf
+    for _ in range(25):
+        chance = np.clip(1 / (1 + np.exp(-curve @ features)), 1e-12, 1 - 1e-12)
+        best = max(best, _fit(chance, y))
+        bend = (features * (chance * (1 - chance))) @ features.T + 1e-6 * np.eye(2)
+        curve = curve + np.clip(np.linalg.solve(bend, features @ (y - chance)), -1, 1)
+    return best
