@@ -30,7 +30,7 @@ _RECALL = {
 }
 _PRECISION = {"auto": "precision:precision", "exact": "precision:precision", "supg": "supg:precision"}
 _JOINT = {"auto": "joint:joint", "exact": "joint:exact", "supg": "supg:joint"}
-_VERIFIED = {"auto": "verified:verified", "exact": "verified:exact"}
+_VERIFIED = {"auto": "verified:auto", "exact": "verified:exact"}
 _EXPECTED_RECALL = {"auto": "expected:recall"}
 _EXPECTED_PRECISION = {"auto": "expected:precision"}
 """Method name -> module:function of this package."""

@@ -44,11 +44,15 @@ class Outlook:
 
     def before(self, position: npt.ArrayLike) -> Floats:
         """Positives expected among the first unlabelled rows."""
-        return np.asarray(np.interp(position, self.edges, self.positives), dtype=np.float64)
+        return np.asarray(
+            np.interp(np.asarray(position, dtype=np.float64), self.edges, self.positives), dtype=np.float64
+        )
 
     def position(self, positives: npt.ArrayLike) -> Floats:
         """How many of the first unlabelled rows hold so many positives."""
-        return np.asarray(np.interp(positives, self.positives, self.edges), dtype=np.float64)
+        return np.asarray(
+            np.interp(np.asarray(positives, dtype=np.float64), self.positives, self.edges), dtype=np.float64
+        )
 
 
 def pilot(population: Population, count: int, rng: np.random.Generator) -> Outlook:
@@ -104,7 +108,8 @@ def _draw(population: Population, count: int, rng: np.random.Generator) -> Ints:
         drawn = np.unique(np.concatenate([drawn, np.minimum(more, len(pool) - 1)]))
         if len(drawn) >= count:
             break
-    return pool[rng.permutation(drawn)[:count]]
+    ranks: Ints = pool[rng.permutation(drawn)[:count]]
+    return ranks
 
 
 def _root(scores: Floats) -> Floats:

@@ -37,6 +37,8 @@ from aidb.stats.selection.zones import EVERYTHING, clean_up, pilot_size
 _PARTS = 400
 _DEEP_HITS = 8
 """More positives among the deep draws than that: no cut."""
+_SCENARIOS = ((1.0, 1.0, 0.5), (3.0, 1.0, 0.25), (1.0, 1.6, 0.25))
+"""(times more deep positives, times deeper all of them, chance): what a plan is judged by."""
 
 
 @dataclass(frozen=True)
@@ -111,29 +113,29 @@ def run(
     return Chosen(cut, "guaranteed", "two_rate", recall, None, needed)
 
 
-def allowance(drawn: int, deep_hits: int, ratio: float, recall: float, delta: float) -> int:
+def allowance(drawn: int, deep_hits: int, ratio: float, recall: float, delta: float, parts: int = _PARTS) -> int:
     """How many of `drawn` positives may lie in the dense part below the cut, `deep_hits` deep ones seen; -1: no cut."""
     low, high = -1, max(min(drawn - deep_hits, math.ceil(2 * (1 - recall) * drawn) + 1), 0)
     if deep_hits > _DEEP_HITS or drawn == 0:
         return -1
     while low < high:
         middle = (low + high + 1) // 2
-        if chance(drawn, middle, deep_hits, ratio, recall) <= delta:
+        if chance(drawn, middle, deep_hits, ratio, recall, parts) <= delta:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def chance(drawn: int, missed: int, deep_hits: int, ratio: float, recall: float) -> float:
+def chance(drawn: int, missed: int, deep_hits: int, ratio: float, recall: float, parts: int = _PARTS) -> float:
     """The highest probability of so small a T = missed + w deep_hits at the boundary of the hypothesis."""
     c, weight = (1 - recall) / recall, 2 / ratio
-    share = np.linspace(0, 1, _PARTS + 1)
+    share = np.linspace(0, 1, parts + 1)
     dense, deep = c * share, ratio * c * (1 - share)
     some, far = (dense + deep) / (1 + dense + deep), deep / (1 + dense + deep)
     some, far = np.minimum(some[:-1], some[1:]), np.minimum(far[:-1], far[1:])
     most = missed + weight * deep_hits + 1e-9
-    total = np.zeros(_PARTS)
+    total = np.zeros(parts)
     for count in range(min(int(most / weight), drawn) + 1):
         rest = drawn - count
         left = min(int(most - weight * count), rest)
@@ -149,23 +151,27 @@ def _quality(design: Design, expected: Outlook, budget: int, recall: float, delt
     """Expected precision of the answer, over numbers of deep hits and of positives."""
     dense_rate = (1 - design.share) * budget / (expected.found + design.dense)
     deep_rate = design.share * budget / (expected.rows - design.dense)
-    inside = float(expected.before(design.dense))
     ratio = design.ratio(expected.found, expected.rows)
     quality = 0.0
-    for more in (1.0, 3.0):
+    for more, stretch, chance_of in _SCENARIOS:
+        inside = float(expected.before(design.dense / stretch))
         outside = more * (float(expected.positives[-1]) - inside) + 0.02 * (more - 1) * inside
         hits = dense_rate * (inside + expected.found)
         mean = deep_rate * outside
         for deep_hits in range(4):
             weight = math.exp(-mean) * mean**deep_hits / math.factorial(deep_hits)
+            if weight < 0.03:
+                continue
             drawn = round(hits) + deep_hits
-            allowed = allowance(drawn, deep_hits, ratio, recall, delta)
+            allowed = allowance(drawn, deep_hits, ratio, recall, delta, parts=40)
             precision = expected.total / expected.rows
             if allowed >= 0:
                 missed = min((allowed + 0.5) / dense_rate, inside)
-                cut = float(expected.position(inside - missed))
+                cut = min(stretch * float(expected.position(inside - missed)), design.dense)
                 kept = expected.found + inside - missed
                 unsaid = cut * (1 - dense_rate)
-                precision = kept / max(unsaid + expected.found + dense_rate * float(expected.before(cut)), kept)
-            quality += 0.5 * weight * precision
+                precision = kept / max(
+                    unsaid + expected.found + dense_rate * float(expected.before(cut / stretch)), kept
+                )
+            quality += chance_of * weight * precision
     return quality

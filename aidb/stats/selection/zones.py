@@ -30,6 +30,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import bdtr, bdtrc, gammaln, ndtri
 
 from aidb.stats.selection.pilot import Outlook, labels_needed, outlook, pilot
@@ -47,12 +48,13 @@ _SHIFT = 0.2
 class Design:
     """top: unlabelled rows from the best that are all labelled. rate: probability of a label below.
 
-    precision: that the answer is expected to have.
+    precision: that the answer is expected to have. cut: unlabelled rows above which it is expected to end.
     """
 
     top: int
     rate: float
     precision: float
+    cut: int
 
 
 def zones(population: Population, recall: float, delta: float, rng: np.random.Generator) -> Chosen:
@@ -77,23 +79,45 @@ def plan(expected: Outlook, budget: int, recall: float, delta: float) -> Design:
     rate = np.array([coin(int(rows), int(budget - done)) for rows, done in zip(below, top, strict=True)])
     top, below, rate = top[rate > 0], below[rate > 0], rate[rate > 0]
     if not len(top):
-        return Design(0, 0.0, expected.total / max(expected.rows, 1))
-    table = expected.total / max(expected.rows, 1)
-    quality = np.zeros(len(top))
+        return Design(0, 0.0, expected.total / max(expected.rows, 1), expected.rows)
+    quality, cuts, _ = _foresee(expected, top, rate, recall, delta)
+    best = int(np.argmax(quality))
+    return Design(int(top[best]), float(rate[best]), float(quality[best]), int(cuts[best]))
+
+
+def plan_total(expected: Outlook, recall: float, delta: float) -> tuple[Design, float]:
+    """The design after which the fewest rows are labelled if every row of the answer has to be; and how many."""
+    tops = np.append(0, expected.position(np.linspace(0.3, 0.995, 40) * expected.positives[-1]).astype(np.int64))
+    rates = np.geomspace(min(30 / max(expected.rows, 60), 0.5), 0.9, 40)
+    top, rate = (grid.ravel() for grid in np.meshgrid(tops[tops < expected.rows], rates))
+    quality, cuts, labels = _foresee(expected, top, rate, recall, delta)
+    best = int(np.argmin(labels))
+    return Design(int(top[best]), float(rate[best]), float(quality[best]), int(cuts[best])), float(labels[best])
+
+
+def _foresee(expected: Outlook, top: Ints, rate: Floats, recall: float, delta: float) -> tuple[Floats, Floats, Floats]:
+    """Mean precision, cut, and labels if the whole answer is labelled, of designs (arrays) over the scenarios."""
+    whole = expected.total / max(expected.rows, 1)
+    quality, cuts, labels = np.zeros(len(top)), np.zeros(len(top)), np.zeros(len(top))
+    strict = float(-ndtri(delta))
+    before = expected.before(top)
     for more, luck, chance in _SCENARIOS:
-        outside = expected.found + (expected.before(top)) / np.sqrt(more)
-        tail = more * (expected.positives[-1] - expected.before(top))
-        hits = rate * tail + luck * np.sqrt(rate * (1 - rate) * tail)
-        allowed = np.floor(_threshold(hits, outside, rate, recall, 1.645))
+        outside = expected.found + before / math.sqrt(more)
+        tail = more * (expected.positives[-1] - before) + (more - _SCENARIOS[0][0]) * 0.03 * expected.total
+        hits = np.maximum(rate * tail + luck * np.sqrt(rate * (1 - rate) * tail), 0)
+        allowed = np.floor(_threshold(hits, outside, rate, recall, strict))
+        # With fewer misses allowed, none would be seen with a probability above delta.
+        allowed[-np.log1p(-rate) * ((1 - recall) * (outside + hits / rate) + 0.5) < -math.log(delta)] = -1
         share = np.clip((allowed + 0.5) / np.maximum(hits, 0.5), 0, 1)
-        cut = expected.position(expected.positives[-1] - share * (expected.positives[-1] - expected.before(top)))
-        returned = np.maximum(cut - top, 0) * (1 - rate)
+        cut = np.maximum(expected.position(expected.positives[-1] - share * (expected.positives[-1] - before)), top)
+        cut = np.where(allowed >= 0, cut, expected.rows)
+        untold = (cut - top) * (1 - rate)
         verified = outside + hits
         kept = verified + (1 - share) * tail * (1 - rate)
-        precision = kept / np.maximum(verified + returned, kept)
-        quality += chance * np.where(allowed >= 0, precision, table)
-    best = int(np.argmax(quality))
-    return Design(int(top[best]), float(rate[best]), float(quality[best]))
+        quality += chance * np.where(allowed >= 0, kept / np.maximum(verified + untold, kept), whole)
+        cuts += chance * cut
+        labels += chance * (cut + rate * (expected.rows - cut))
+    return quality, cuts, labels
 
 
 _SCENARIOS = [
@@ -110,7 +134,21 @@ def run(population: Population, expected: Outlook, recall: float, delta: float, 
         design = plan(expected, population.left, recall, delta)
         population.ask(population.unknown()[: int(share * design.top)])
         expected = outlook(population)
-    design = plan(expected, population.left, recall, delta)
+    chosen = certify(population, plan(expected, population.left, recall, delta), expected, recall, delta, rng)
+    if chosen.cut < population.n:
+        clean_up(population, chosen.cut)
+    return chosen
+
+
+def certify(
+    population: Population,
+    design: Design,
+    expected: Outlook,
+    recall: float,
+    delta: float,
+    rng: np.random.Generator,
+) -> Chosen:
+    """The cut that this design allows; everything, if none."""
     needed = labels_needed(expected, population, recall, delta)
     everything = Chosen(population.n, "guaranteed", "zones", 1.0, None, needed, (EVERYTHING,))
     if not 0 < design.rate < 1:
@@ -119,7 +157,7 @@ def run(population: Population, expected: Outlook, recall: float, delta: float, 
     population.ask(pool[: design.top])
     tail = pool[design.top :]
     outside = len(population.positives())
-    within = float(bdtr(population.left, len(tail), design.rate))
+    within = float(bdtr(min(population.left, len(tail)), len(tail), design.rate))
     likely = design.rate * max(expected.total - outside, 0)
     table = allowance(outside, len(tail), design.rate, recall, delta * within, likely)
     tossed = tail[_toss(len(tail), design.rate, population.left, rng)]
@@ -128,7 +166,6 @@ def run(population: Population, expected: Outlook, recall: float, delta: float, 
     if allowed < 0:
         return everything
     cut = int(hits[-1 - allowed]) + 1 if allowed < len(hits) else int(tail[0])
-    clean_up(population, cut)
     return Chosen(cut, "guaranteed", "zones", recall, None, needed)
 
 
@@ -218,11 +255,13 @@ def _classes(outside: int, rows: int, largest: int, recall: float) -> tuple[Ints
 
 
 def _table(hits: Ints, outside: int, rate: float, recall: float, strict: float) -> Ints:
-    table = np.floor(_threshold(hits, outside, rate, recall, strict)).astype(np.int64)
+    table = np.floor(_threshold(hits.astype(np.float64), np.asarray(outside), np.asarray(rate), recall, strict)).astype(
+        np.int64
+    )
     return np.maximum.accumulate(np.clip(table, -1, hits))
 
 
-def _threshold(hits: Floats, outside: Floats, rate: Floats, recall: float, strict: float) -> Floats:
+def _threshold(hits: Floats, outside: npt.NDArray[np.number], rate: Floats, recall: float, strict: float) -> Floats:
     """Labelled positives that may lie below the cut, by the normal curve: their mean if just too many are missed,
     less `strict` standard deviations of (1 - rate) x + (1 - recall) hits."""
     positives = (hits + 1) / rate
