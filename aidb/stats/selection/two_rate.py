@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import bdtr, gammaln
@@ -151,7 +152,7 @@ def _quality(design: Design, expected: Outlook, budget: int, recall: float, delt
     """Expected precision of the answer, over numbers of deep hits and of positives."""
     dense_rate = (1 - design.share) * budget / (expected.found + design.dense)
     deep_rate = design.share * budget / (expected.rows - design.dense)
-    ratio = design.ratio(expected.found, expected.rows)
+    rough = math.exp(round(math.log(design.ratio(expected.found, expected.rows)), 1))
     quality = 0.0
     for more, stretch, chance_of in _SCENARIOS:
         inside = float(expected.before(design.dense / stretch))
@@ -163,7 +164,7 @@ def _quality(design: Design, expected: Outlook, budget: int, recall: float, delt
             if weight < 0.03:
                 continue
             drawn = round(hits) + deep_hits
-            allowed = allowance(drawn, deep_hits, ratio, recall, delta, parts=40)
+            allowed = _roughly(round(drawn, -1) if drawn > 99 else drawn, deep_hits, rough, recall, delta)
             precision = expected.total / expected.rows
             if allowed >= 0:
                 missed = min((allowed + 0.5) / dense_rate, inside)
@@ -175,3 +176,8 @@ def _quality(design: Design, expected: Outlook, budget: int, recall: float, delt
                 )
             quality += chance_of * weight * precision
     return quality
+
+
+@lru_cache(maxsize=4096)
+def _roughly(drawn: int, deep_hits: int, ratio: float, recall: float, delta: float) -> int:
+    return allowance(drawn, deep_hits, ratio, recall, delta, parts=40)

@@ -38,6 +38,8 @@ from aidb.stats.selection.population import YES, Floats, Ints, Population
 from aidb.stats.selection.result import Chosen
 
 _ROUNDING = 1e-9
+_USED = 0.85
+"""Of delta; the rest is for what floating point sums lose, so that the promise also holds with a margin."""
 _CLASSES = 600
 """So many numbers of allowed misses are told apart in the calibration; more are joined, on the safe side."""
 _SHIFT = 0.2
@@ -159,7 +161,7 @@ def certify(
     outside = len(population.positives())
     within = float(bdtr(min(population.left, len(tail)), len(tail), design.rate))
     likely = design.rate * max(expected.total - outside, 0)
-    table = allowance(outside, len(tail), design.rate, recall, delta * within, likely)
+    table = allowance(outside, len(tail), design.rate, recall, _USED * delta * within, likely)
     tossed = tail[_toss(len(tail), design.rate, population.left, rng)]
     hits = tossed[population.ask(tossed) == YES]
     allowed = table[min(len(hits), len(table) - 1)]
@@ -267,4 +269,5 @@ def _threshold(hits: Floats, outside: npt.NDArray[np.number], rate: Floats, reca
     positives = (hits + 1) / rate
     misses = (1 - recall) * (outside + positives)
     spread = recall**2 * misses * rate + (1 - recall) ** 2 * rate * np.maximum((1 - rate) * positives - misses, 0)
-    return ((1 - recall) * (rate * outside + hits) - strict * np.sqrt(spread) + _SHIFT) / (1 - rate)
+    least: Floats = ((1 - recall) * (rate * outside + hits) - strict * np.sqrt(spread) + _SHIFT) / (1 - rate)
+    return least
