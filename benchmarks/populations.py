@@ -89,7 +89,9 @@ def read(path: Path, aggregate: str) -> Population:
 
 
 def _truth(text: str) -> float:
-    return {"true": 1.0, "false": 0.0}.get(text.strip().lower(), None) or float(text.strip().lower() not in ("false", "0", "0.0", ""))
+    return {"true": 1.0, "false": 0.0}.get(text.strip().lower()) or float(
+        text.strip().lower() not in ("false", "0", "0.0", "")
+    )
 
 
 def _there(name: str) -> bool:
@@ -184,7 +186,9 @@ def _normal_rare(n: int, share: float, apart: float, slope: float = 2.0) -> Call
     return maker
 
 
-def _missed(share: float, hidden: float, seen: tuple[float, float], rest: tuple[float, float], low: bool, values: bool) -> Callable[[Rng], Made]:
+def _missed(
+    share: float, hidden: float, seen: tuple[float, float], rest: tuple[float, float], low: bool, values: bool
+) -> Callable[[Rng], Made]:
     """A rare predicate; the proxy scores a share of the matches like the rest, or (low) at the very bottom."""
 
     def maker(rng: Rng) -> Made:

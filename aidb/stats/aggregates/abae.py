@@ -5,26 +5,36 @@ The published method spends a fixed number of calls; here the number grows until
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from aidb.stats.aggregates.adaptive import Goal
 from aidb.stats.aggregates.strata import Floats, Strata, packed
 from aidb.stats.aggregates.survey import Survey
 
+STRATA = 5
 FIRST, GROWTH, MARGIN, LEAST = 500, 4.0, 1.02, 1.15
 RESAMPLES, RESAMPLED_MOST = 200, 4_000
 """The bootstrap is used for samples up to RESAMPLED_MOST rows; it agrees with the normal interval above."""
 
 
-def quantiles(scores: Floats, strata: int) -> Strata:
+def quantiles(scores: npt.NDArray[np.floating[Any]], strata: int) -> Strata:
     """Strata of the same number of rows, by rising proxy; NaN counts as the lowest."""
-    low = np.nanmin(scores) if len(scores) and not np.isnan(scores).all() else 0.0
-    proxy = np.nan_to_num(np.asarray(scores, dtype=np.float64), nan=low)
+    proxy = filled(scores)
     codes = np.empty(len(proxy), np.uint8)
     for k, rows in enumerate(np.array_split(np.argsort(proxy, kind="stable"), strata)):
         codes[rows] = k
     return packed(proxy, codes)
+
+
+def filled(scores: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Scores with NaN as the lowest and infinities as the largest or smallest finite one."""
+    finite = scores[np.isfinite(scores)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    return np.nan_to_num(scores.astype(np.float64), nan=low, posinf=high, neginf=low)
 
 
 def grow(
@@ -33,7 +43,8 @@ def grow(
     """Half of the calls evenly, half in proportion to the spread seen; more of both until the goal is kept."""
     rows, n = survey.strata.sizes, survey.strata.n
     most = n if budget is None else min(budget, n)
-    want, history = min(FIRST, most), []
+    want = min(FIRST, most)
+    history: list[tuple[int, float, float, float]] = []
     first = np.zeros_like(rows)
     while True:
         first = np.maximum(first, np.minimum(want // 2 // len(rows), rows))
@@ -54,7 +65,7 @@ def grow(
             want = min(int(total * min(max(LEAST, grown), GROWTH)) + 1, most)
 
 
-def _columns(survey: Survey) -> tuple[Floats, Floats | None, Floats]:
+def _columns(survey: Survey) -> tuple[Floats, Floats | None, npt.NDArray[np.integer[Any]]]:
     y, d = survey.table.column(0, 0)
     keep = survey.answered
     return y[keep], None if d is None else d[keep], survey.codes()[keep]

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aidb.stats.aggregates.allocation import Need, allocate, spend
-from aidb.stats.aggregates.regression import TRUST, Fit, Sample, fit
+from aidb.stats.aggregates.regression import Fit, Sample, fit
 from aidb.stats.aggregates.strata import Floats, Ints
 from aidb.stats.aggregates.survey import Survey
 
@@ -34,6 +34,8 @@ MARGIN = 1.02
 """What is planned is asked with this margin, so that the next look is likely the last."""
 LEAST = 1.05
 """The sample grows at least by this factor: looking often is to wait for luck."""
+CAUTION, CAUTION_MOST = 3.0, 60.0
+"""Sampling errors of a logarithm of a variance count as CAUTION times what they are, when a plan believes them."""
 EXHAUST = 0.95
 """A plan above this share of the rows asks them all: the answer is exact, and cheaper to explain."""
 
@@ -124,7 +126,8 @@ def _within(want: Ints, taken: Ints, rows: Ints, most: int) -> Ints:
     left = most - int(taken.sum() + scaled.sum())
     lost = np.argsort(scaled - more * ((most - taken.sum()) / more.sum()), kind="stable")[:left]
     scaled[lost] += 1
-    return taken + np.minimum(scaled, more)
+    cut: Ints = taken + np.minimum(scaled, more)
+    return cut
 
 
 def _look(
@@ -198,9 +201,14 @@ def _smooth(f: Fit, size: Floats, taken: Floats) -> Floats:
         return own
     strength = f.strength[f.block][some]
     logs = np.log(own[some]) + 2 * np.log(size[some])
-    middle = float((strength * logs).sum() / strength.sum()) if strength.sum() > 0 else float(logs.mean())
+    if strength.sum() <= 0:
+        return own
+    # Empirical Bayes: what differs by more than its sampling error (1 / evidence) is believed (the more, the more).
+    middle = float((strength * logs).sum() / strength.sum())
+    between = float((strength * (logs - middle) ** 2).sum() / strength.sum()) - some.sum() / float(strength.sum())
+    trust = float(np.clip(CAUTION / max(between, 1e-9), 0, CAUTION_MOST))
     planned = own.copy()
-    planned[some] = np.exp((strength * logs + TRUST * middle) / (strength + TRUST)) / size[some] ** 2
+    planned[some] = np.exp((strength * logs + trust * middle) / (strength + trust)) / size[some] ** 2
     weight = size**2 * (1 - taken / size) / np.maximum(taken, 1)
     now, then = float((weight * own).sum()), float((weight * planned).sum())
     return planned * (now / then) if then > 0 else planned

@@ -79,7 +79,8 @@ def _sizes(a: Floats, b: Floats, least: Floats, rows: Floats, power: float) -> F
     for _ in range(4):
         n = np.maximum(n - (n**3 - mu * (a * n + 2 * b)) / np.maximum(3 * n * n - mu * a, 1e-12), 1e-9)
     n = np.clip(n, least, rows)
-    return np.clip(np.maximum(n, LEAST * n.sum() * rows / rows.sum()), least, rows)
+    sizes: Floats = np.clip(np.maximum(n, LEAST * n.sum() * rows / rows.sum()), least, rows)
+    return sizes
 
 
 def spend(needs: Sequence[Need], least: Floats, rows: Floats, total: float) -> Floats:

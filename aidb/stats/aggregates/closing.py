@@ -36,23 +36,77 @@ def close(
     y, d = y[answered], None if d is None else d[answered]
     value, low, high = look.value, look.value - look.half, look.value + look.half
     if reached.complete and answered.all():
-        if d is None:
-            value = float(y.sum()) + known_y
-        else:
-            value = (float(y.sum()) + known_y) / (float(d.sum()) + known_d) if d.sum() + known_d else float("nan")
-        return value, value, value, True
+        return whole(survey, look.group, look.aggregate)
     if d is not None and fit.scale == 0:
         return float("nan"), -np.inf, np.inf, False
     if fit.matches < MATCHES and not reached.complete:
         value, low, high = _few(sample, y, d, look, kind, known_y, known_d, failure)
-    below, above = _failed(survey, sample, look, y, d)
+    below, above = _failed(survey, sample, (y if d is None else y - fit.value * d) * abs(fit.scale))
     low, high = low - below, high + above
     if kind == "count":  # what was seen is there
         low = max(low, float(y.sum()) + known_y)
         value = max(value, low)
-    reachable = goal.error is not None and max(high - value, value - low) <= goal.half(value) * (1 + 1e-9)
-    met = reachable and (fit.matches >= MATCHES or reached.complete)
-    return value, low, high, bool(met)
+    return value, low, high, _keeps(goal, value, low, high) and (fit.matches >= MATCHES or reached.complete)
+
+
+def whole(survey: Survey, group: int, aggregate: int) -> tuple[float, float, float, bool]:
+    """The answer where every row was asked or known, and none failed."""
+    y, d = survey.table.column(group, aggregate)
+    value = _whole(y, d, *survey.constants(group, aggregate))
+    return value, value, value, True
+
+
+def close_uniform(
+    survey: Survey, found: tuple[float, float, float], kind: str, goal: Goal
+) -> tuple[float, float, float, bool]:
+    """The same for the plainer methods, whose intervals are made already."""
+    value, low, high = found
+    y, d = survey.table.column(0, 0)
+    answered = survey.answered
+    y, d = y[answered], None if d is None else d[answered]
+    known_y, known_d = survey.constants(0, 0)
+    if survey.draws.total >= survey.strata.n and answered.all():
+        return whole(survey, 0, 0)
+    scale = 1.0 if d is None or not d.any() else 1 / (survey.strata.n * float(d.mean()) + known_d)
+    effect = (y if d is None else y - value * d) * scale
+    below, above = _failed(survey, survey.sample(), effect)
+    low, high = low - below, high + above
+    if kind == "count":
+        low = max(low, float(y.sum()) + known_y)
+        value = max(value, low)
+    matches = int(np.count_nonzero(y if d is None else d))
+    return value, low, high, _keeps(goal, value, low, high) and matches >= MATCHES
+
+
+def notes(survey: Survey, goal: Goal, met: bool, budget: int | None, unseen: float) -> tuple[str, ...]:
+    """What the reader of a report should know."""
+    said = []
+    lost, total = len(survey.failed), survey.draws.total
+    if lost:
+        said.append(f"{lost} of {total} items gave no answer; the interval allows them what was seen elsewhere.")
+    if goal.error is not None and not met:
+        if budget is not None and total >= budget and total < survey.strata.n:
+            said.append(f"The budget of {budget} labels does not reach the error; this is the interval it gives.")
+        elif lost:
+            said.append("Without the items that failed the error cannot be kept.")
+    if not survey.table.lines().any() and total < survey.strata.n:
+        said.append(f"No match was seen in {total} items; {unseen:.0f} items may hold one.")
+    return tuple(said)
+
+
+def _whole(y: Floats, d: Floats | None, known_y: float, known_d: float) -> float:
+    """The answer from all rows."""
+    if d is None:
+        return float(y.sum()) + known_y
+    weight = float(d.sum()) + known_d
+    return (float(y.sum()) + known_y) / weight if weight else float("nan")
+
+
+def _keeps(goal: Goal, value: float, low: float, high: float) -> bool:
+    """Is everything in the interval within the error of the value? A hair's breadth is rounding."""
+    if goal.error is None or not np.isfinite([value, low, high]).all():
+        return False
+    return max(high - value, value - low) <= goal.half(value) * (1 + 1e-9)
 
 
 def _few(
@@ -96,20 +150,20 @@ def _few(
     return value, low, high
 
 
-def _failed(survey: Survey, sample: Sample, look: Look, y: Floats, d: Floats | None) -> tuple[float, float]:
-    """How far the answer may lie below and above for rows without an answer, if they are like the extremes seen."""
+def _failed(survey: Survey, sample: Sample, effect: Floats) -> tuple[float, float]:
+    """How far the answer may lie below and above for rows without an answer, if they are like the extremes seen.
+
+    effect: (m,) what each answered row adds to the answer.
+    """
     failed = survey.table.failed
     if not failed.any():
         return 0.0, 0.0
-    codes = survey.strata.codes[survey.drawn]
-    lost = np.bincount(codes[failed], minlength=len(sample.rows)) / np.maximum(
-        np.bincount(codes, minlength=len(sample.rows)), 1
-    )
-    effect = (y if d is None else y - look.fit.value * d) * abs(look.fit.scale)
     if not len(effect):
         return np.inf, np.inf
+    codes, many = survey.codes(), survey.strata.count
+    asked = np.maximum(np.bincount(codes, minlength=many), 1)
+    rows = sample.rows * np.bincount(codes[failed], minlength=many) / asked
     mean = sample.mean(effect)
-    rows = sample.rows * lost
-    below = float((rows * (mean - min(0.0, effect.min()))).sum())
-    above = float((rows * (max(0.0, effect.max()) - mean)).sum())
+    below = float((rows * (mean - min(0.0, float(effect.min())))).sum())
+    above = float((rows * (max(0.0, float(effect.max())) - mean)).sum())
     return max(below, 0.0), max(above, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,10 @@ LEVEL = 0.8
 """Share of the failure probability that the t quantile spends; the rest is for the looks before the last."""
 INFLATION, INFLATION_MOST = 4.0, 0.12
 """The quantile grows by INFLATION / evidence, at most by INFLATION_MOST."""
-TRUST = 30.0
-"""Evidence at which a plan lies half way between a block's own spread and what the design expects of it."""
+TAIL, TAIL_MOST = 0.8, 0.2
+"""Where few large values make up the variance, the quantile grows by TAIL / sqrt(evidence): larger ones were not seen."""
+TRUST = 10.0
+"""Evidence at which a plan lies about half way between a block's own spread and that of all of them."""
 SHIFT_MOST = 0.6
 """The correction for skewness moves the centre by at most this share of the half width."""
 
@@ -33,7 +36,7 @@ class Sample:
     stratum may be asked; then it has no sampling error left.
     """
 
-    def __init__(self, strata: Strata, codes: npt.NDArray[np.integer], proxy: Floats, asked: Ints) -> None:
+    def __init__(self, strata: Strata, codes: npt.NDArray[np.integer[Any]], proxy: Floats, asked: Ints) -> None:
         count = strata.count
         self.codes = codes
         self.rows = strata.sizes.astype(np.float64)
@@ -53,7 +56,7 @@ class Sample:
 
     def sum(self, values: Floats) -> Floats:
         """(K,) sums over the rows of each stratum."""
-        return np.bincount(self.codes, values, minlength=len(self.n))
+        return summed(self.codes, values, len(self.n))
 
     def mean(self, values: Floats) -> Floats:
         """(K,) means over the rows of each stratum; 0 where there is none."""
@@ -66,7 +69,8 @@ class Fit:
 
     value: the estimate before the correction for skewness. variance: of the total. third: third central moment of the
     total. df: degrees of freedom of the variance. evidence: effective number of rows behind the variance. matches:
-    rows seen that count. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
+    rows seen that count. heavy: from 0 (residuals of normal tails, or rare matches that are all alike) to 1 (a few
+    values make up the variance). drift: how much too low the rule of allocation makes the total. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
     a row; unseen: (blocks,) the pseudo-observations times their variance; rows: (blocks,).
     """
 
@@ -83,11 +87,13 @@ class Fit:
     rows: Floats
     strength: Floats
     drift: float
+    heavy: float
 
     def quantile(self, failure: float) -> float:
         """Half width of the interval in standard errors, for this probability of failure."""
         t = float(-special.stdtrit(max(self.df, 3.0), LEVEL * failure / 2))
-        return t * (1 + min(INFLATION / max(self.evidence, 1.0), INFLATION_MOST))
+        tail = TAIL * self.heavy / np.sqrt(max(self.evidence, 1.0))
+        return float(t * (1 + min(INFLATION / max(self.evidence, 1.0), INFLATION_MOST) + min(tail, TAIL_MOST)))
 
     def interval(self, failure: float) -> tuple[float, float]:
         """Centre and half width."""
@@ -99,6 +105,11 @@ class Fit:
         shift = (2 * q * q + 1) / 6 * self.third / self.variance + self.drift
         shift = float(np.clip(shift, -SHIFT_MOST * half, SHIFT_MOST * half))
         return self.value + shift * self.scale, float(half * abs(self.scale))
+
+
+def summed(places: npt.NDArray[np.integer[Any]], values: Floats, many: int) -> Floats:
+    """(many,) sums of the values at each place, as floats also where there is none."""
+    return np.bincount(places, values, minlength=many).astype(np.float64, copy=False)
 
 
 def fit(sample: Sample, y: Floats, d: Floats | None, known: tuple[float, float] = (0.0, 0.0)) -> Fit:
@@ -117,7 +128,8 @@ def fit(sample: Sample, y: Floats, d: Floats | None, known: tuple[float, float] 
         value = total / weight if weight > 0 else 0.0
         scale, matching = (1 / weight if weight > 0 else 0.0), d != 0
         residual = (y - value * d) - (slope - value * slope_d)[sample.codes] * sample.gap
-    return _spread(sample, residual, matching, own, value, scale)
+    size = np.abs(y) if d is None else np.abs(value * d)
+    return _spread(sample, residual, size, matching, own, value, scale)
 
 
 def _slopes(sample: Sample, v: Floats) -> tuple[Floats, Floats, float]:
@@ -145,7 +157,13 @@ def _slopes(sample: Sample, v: Floats) -> tuple[Floats, Floats, float]:
 
 
 def _spread(
-    sample: Sample, residual: Floats, matching: npt.NDArray[np.bool_], own: Floats, value: float, scale: float
+    sample: Sample,
+    residual: Floats,
+    size: Floats,
+    matching: npt.NDArray[np.bool_],
+    own: Floats,
+    value: float,
+    scale: float,
 ) -> Fit:
     """The variance of a total from its residuals, with what makes it safe: pooling, unseen rows, skewness."""
     n, rows, open_ = sample.n, sample.rows, sample.open
@@ -163,15 +181,17 @@ def _spread(
         e = residual[typical]
         typical2 = float((design * e**2).sum() / design.sum())
         typical3 = float((design * e**3).sum() / design.sum())
+        if not squares.any() and typical2 == 0:  # all values alike: one unlike them could differ by its own size
+            typical2 = float((design * size[typical] ** 2).sum() / design.sum())
     df = np.maximum(n - 1 - own - 1 / len(n), 1)
     closed = rows * (open_ > 0) + 1e-12
     block = _blocks(second, fourth, n, closed * second, closed * df, seen)
     many = int(block.max()) + 1
 
     def by(v: Floats) -> Floats:
-        return np.bincount(block, v, minlength=many)
+        return summed(block, v, many)
 
-    df_b, n_b, rows_b = by(df), by(n), by(rows)
+    df_b, n_b, rows_b = by(df), np.maximum(by(n), 1), by(rows)
     plain = by(closed * second) / by(closed * df)
     evidence = np.minimum(_ratio(by(second) ** 2, by(fourth)), by(seen))
     # An empty block of N rows is given the standard error of about one typical matching row in n: N typical / n.
@@ -190,6 +210,7 @@ def _spread(
     df_block = np.clip(2 / np.maximum(kurtosis, 2 / n_b), 1, n_b)
     wobble = float((share[some] ** 2 / df_block[some]).sum())
     behind = float(_ratio(share.sum() ** 2, (share**2 / np.maximum(evidence, 1)).sum())) if some.any() else 0.0
+    alike = float(_ratio(share.sum() ** 2, (share**2 / np.maximum(by(seen), 1)).sum()))
     return Fit(
         value=value,
         scale=scale,
@@ -204,6 +225,7 @@ def _spread(
         rows=rows_b,
         strength=evidence,
         drift=drift,
+        heavy=float(np.clip(1 - 3 * behind / max(alike, 1.0), 0, 1)),
     )
 
 
@@ -259,4 +281,5 @@ def _apart(a: Floats, b: Floats) -> float:
 def _ratio(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:
     """a / b, and 0 where b is not positive."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 0)
+    out: Floats = np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 0)
+    return out

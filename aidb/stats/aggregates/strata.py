@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,9 @@ class Strata:
     rows of each stratum. sizes: (K,) rows. means: (K,) of the proxy. certain: (K,) every row must be taken.
     """
 
-    proxy: npt.NDArray[np.floating]
+    proxy: npt.NDArray[np.floating[Any]]
     codes: npt.NDArray[np.uint8]
-    members: tuple[npt.NDArray[np.integer], ...]
+    members: tuple[npt.NDArray[np.integer[Any]], ...]
     sizes: Ints
     means: Floats
     certain: npt.NDArray[np.bool_]
@@ -100,13 +100,13 @@ def _sure(rise: Floats, weight: Floats, visible: float, strata: int) -> int:
     return count
 
 
-def packed(proxy: npt.NDArray[np.floating], codes: npt.NDArray[np.uint8], certain: Sequence[int] = ()) -> Strata:
+def packed(proxy: npt.NDArray[np.floating[Any]], codes: npt.NDArray[np.uint8], certain: Sequence[int] = ()) -> Strata:
     """Strata of these codes, without the empty ones, numbered from 0."""
     there = np.unique(codes)
     renumber = np.zeros(256, np.uint8)
     renumber[there] = np.arange(len(there))
     codes = renumber[codes]
-    small = np.int32 if len(codes) < 2**31 else np.int64
+    small: type[np.integer[Any]] = np.int32 if len(codes) < 2**31 else np.int64
     members = tuple(np.flatnonzero(codes == k).astype(small) for k in range(len(there)))
     sizes = np.array([len(m) for m in members], dtype=np.int64)
     sums = np.bincount(codes, proxy, minlength=len(there))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from aidb.stats.aggregates.regression import Sample
+from aidb.stats.aggregates.regression import Sample, summed
 from aidb.stats.aggregates.strata import Draws, Floats, Ints, Strata
 
 
@@ -47,7 +48,7 @@ class Table:
         """The answers about `asked` further items. ValueError where they do not fit together."""
         position = np.asarray(answers.position, dtype=np.int64)
         values = [np.asarray(v, dtype=np.float64) for v in answers.values]
-        if position.ndim != 1 or (len(position) and not (0 <= position.min() and position.max() < asked)):
+        if position.ndim != 1 or (len(position) and not (position.min() >= 0 and position.max() < asked)):
             raise ValueError(
                 f"label(): positions must be one array of numbers below {asked}, the rows it was asked for"
             )
@@ -88,11 +89,8 @@ class Table:
         here = slice(None) if len(self.keys) <= 1 else self._group == group
         item, values, many = self._item[here], self._values[aggregate][here], len(self.failed)
         if values.ndim == 1:
-            return np.bincount(item, values, minlength=many), None
-        return (
-            np.bincount(item, values[:, 0], minlength=many),
-            np.bincount(item, values[:, 1], minlength=many),
-        )
+            return summed(item, values, many), None
+        return summed(item, values[:, 0], many), summed(item, values[:, 1], many)
 
 
 class Survey:
@@ -126,7 +124,7 @@ class Survey:
         proxy = self.strata.proxy[drawn].astype(np.float64)
         return Sample(self.strata, self.strata.codes[drawn], proxy, self.draws.taken)
 
-    def codes(self) -> npt.NDArray[np.integer]:
+    def codes(self) -> npt.NDArray[np.integer[Any]]:
         """(rows asked,) stratum of each."""
         return self.strata.codes[self.drawn]
 

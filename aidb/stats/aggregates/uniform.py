@@ -114,15 +114,15 @@ def ebs(bounds: Bounds) -> Interval:
 
 def betting(bounds: Bounds) -> Interval:
     """The wealth of a bettor, without replacement (Waudby-Smith and Ramdas 2024)."""
-    return _bounded(
-        bounds, lambda y, p, n: intervals.betting(y, p, low=bounds[0], high=bounds[1], population=n)
-    )
+    return _bounded(bounds, lambda y, p, n: intervals.betting(y, p, low=bounds[0], high=bounds[1], population=n))
 
 
 def _bounded(bounds: Bounds, mean: Callable[[Floats, float, int], intervals.Interval]) -> Interval:
     def interval(sample: Rows, failure: float, look: int) -> tuple[float, float, float]:
         if sample.d is not None:
-            raise ValueError("an average over matches is a ratio, for which ebs and betting have no sound form: use auto")
+            raise ValueError(
+                "an average over matches is a ratio, for which ebs and betting have no sound form: use auto"
+            )
         # The looks share the probability of failure: 1/2 + 1/6 + 1/12 + ... = 1.
         low, high = mean(sample.y, 1 - failure / (look * (look + 1)), sample.n)
         value = min(max(float(sample.y.mean()), low), high)
@@ -138,7 +138,8 @@ def grow(
     strata = survey.strata
     n = strata.n
     most = n if budget is None else min(budget, n)
-    want, history = min(FIRST, most), []
+    want = min(FIRST, most)
+    history: list[tuple[int, float, float, float]] = []
     while True:
         survey.ask([want])
         y, d = survey.table.column(0, 0)
