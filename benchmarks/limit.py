@@ -136,6 +136,24 @@ def table(name: str, k: int, turned: bool = False) -> Draw:
     return draw
 
 
+def hostile(k: int, kind: str) -> Draw:
+    """A proxy that is worth nothing, or less: all the same, drawn by lot, upside down, or its best tenth without a match."""
+
+    def draw(rng: np.random.Generator) -> Problem:
+        n, matches = 20_000, 200
+        rows = (rng.permutation(n) < matches).astype(np.int64)
+        lot = rng.random(n)
+        scores = {
+            "constant": np.ones(n),
+            "by lot": lot,
+            "upside down": 0.3 * rng.standard_normal(n) - rows,
+            "empty top": np.where(rows, 0.9 * lot, lot),
+        }[kind]
+        return Problem(f"200 of 20,000, proxy {kind}", k, rows, scores)
+
+    return draw
+
+
 @lru_cache
 def _counts(name: str) -> Ints:
     return np.loadtxt(SHARED / "data" / f"{name}_counts.csv", dtype=np.int64)
@@ -164,6 +182,7 @@ SUITE: dict[str, list[Draw]] = {
     "blobs": [blobs(10, False), blobs(50, False), blobs(10, True), blobs(50, True)],
     "imagenet": [table("imagenet", 10), table("imagenet", 45), table("imagenet", 10, turned=True)],
     "tacred": [table("tacred", 10), table("tacred", 100), table("tacred", 10, turned=True)],
+    "hostile": [hostile(k, kind) for k in (10, 50) for kind in ("constant", "by lot", "upside down", "empty top")],
     "taipei": [video("taipei", k, 6) for k in (10, 50, 100)]
     + [video("taipei", 10, 6, gap=300), video("taipei", 50, 6, gap=300), video("taipei", 50, 6, gap=300, noise=1.0)],
     "night_street": [video("night_street", k, 5) for k in (10, 50, 100)]
@@ -230,6 +249,7 @@ def methods(problem: Problem, rng: np.random.Generator) -> Iterator[tuple[str, i
     yield "random order", walk(rng.permutation(n), rows, k, gap), True, True
     if problem.in_time:
         yield "in sequence", walk(np.arange(n), rows, k, gap), True, True
+    if problem.in_time and problem.scores is None:  # it knows no proxy, so that it does there what it does without
         yield "ExSample, 128 chunks", exsample(np.arange(n) * 128 // n, rows, k, gap, rng), True, True
     if problem.scores is not None:
         yield "proxy order", walk(np.lexsort((rng.random(n), -problem.scores)), rows, k, gap), True, True
@@ -254,8 +274,7 @@ def _ours(name: str, problem: Problem, rng: np.random.Generator) -> tuple[str, i
 
     positions = np.arange(len(problem.rows)) if problem.in_time else None
     given = {"embeddings": problem.embeddings, "positions": positions, "gap": problem.gap}
-    scores = problem.scores if problem.scores is not None or problem.in_time or problem.embeddings is not None else None
-    found = search(scores, label, problem.k, **given, rng=rng)
+    found = search(problem.scores, label, problem.k, **given, rng=rng)
     assert len(set(asked)) == len(asked) == found.labels_used
     assert found.rows >= min(problem.k, problem.rows.sum()) or problem.gap is not None
     apart = problem.gap is None or bool((np.diff(found.indices) > problem.gap).all())
@@ -291,10 +310,8 @@ def _csv(path: Path) -> tuple[Ints, Array | None]:
     column = next((c for c in ("value", "label") if lines and c in lines[0]), None)
     if column is None:
         raise SystemExit(f"{path}: a column `label` or `value` is needed, and a row")
-    words = {"true": 1.0, "false": 0.0}
-    rows = np.array(
-        [words.get(line[column].lower()) or float(words.get(line[column].lower(), line[column])) for line in lines]
-    )
+    words = {"true": "1", "false": "0"}
+    rows = np.array([float(words.get(line[column].lower(), line[column])) for line in lines])
     scores = np.array([float(line["proxy_score"]) for line in lines]) if "proxy_score" in lines[0] else None
     return rows.astype(np.int64), scores
 

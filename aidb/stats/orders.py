@@ -268,7 +268,8 @@ class Similar(Order):
         super().__init__(line)
         self._embeddings = embeddings
         prior = np.full(line.n, 1e-3, dtype=np.float32)
-        pool = np.arange(line.n) if line.n <= self._POOL + self._BEST else rng.choice(line.n, self._POOL, replace=False)
+        self._in_part = line.n > self._POOL + self._BEST
+        pool = rng.choice(line.n, self._POOL, replace=False) if self._in_part else np.arange(line.n)
         if best is not None:
             prior[best] = np.minimum(0.5, 1e-3 * np.sqrt(line.n / np.arange(1.0, line.n + 1.0)))
             pool = np.union1d(pool, best[: self._BEST])
@@ -276,22 +277,26 @@ class Similar(Order):
         self._foreign = 0
         self._records = [Record() for _ in range(_OCTAVES)]
         self._taken: list[int] = []
+        self._kept, self._promised = 0, 0.0
         self._places: Ints = np.empty(0, dtype=np.int64)
         self._watched: Bools = np.zeros(line.n, dtype=np.bool_)
         self._vectors = np.empty((0, embeddings.shape[1]), dtype=np.float32)
         self._squares = np.empty(0, dtype=np.float32)
         self._yes = np.empty(0, dtype=np.float32)
         self._all = np.empty(0, dtype=np.float32)
-        self._matches = np.empty((0, embeddings.shape[1]), dtype=np.float32)
         self._watch(rng.permutation(pool))
         self._width = self._typical_distance(rng)
         self._best()
 
     @property
     def belief(self) -> tuple[float, float]:
-        """By the record of choices of which as much was expected; the expectation itself counts as two calls."""
+        """By the record of choices of which as much was expected.
+
+        The expectation itself counts as two calls, discounted by how far expectations have come true.
+        """
         record = self._records[_octave(self._expected)]
-        return self.trust(record) + 2 * self._expected + record.hits, 2.0 + record.calls
+        expected = self._expected * min(1.0, (1.0 + self._kept) / (1.0 + self._promised))
+        return self.trust(self.record) + 2 * expected + record.hits, 2.0 + record.calls
 
     def take(self, count: int) -> Ints:
         """One after the other the best; each is taken for a miss until its label is there, so that a batch spreads."""
@@ -302,6 +307,7 @@ class Similar(Order):
             if i >= 0:
                 chosen.append(int(self._places[i]))
                 self._taken.append(_octave(self._expected))
+                self._promised += self._expected
                 self.line.close(self._places[i : i + 1])
                 self._all += self._kernel(self._vectors[i])
         return np.array(chosen, dtype=np.int64)
@@ -309,6 +315,7 @@ class Similar(Order):
     def learn(self, places: Ints, hits: Bools, own: bool) -> None:
         """Weigh in labels, and watch what lies nearest to new matches."""
         if own:
+            self._kept += int(hits.sum())
             for octave, hit in zip(self._taken, hits, strict=True):
                 self._records[octave].add(np.array([hit]))
             self._taken = []
@@ -316,9 +323,11 @@ class Similar(Order):
             self._foreign += len(places)
             for vector in self._rows(places):
                 self._all += self._kernel(vector)
-        for vector in self._rows(places[hits]):
-            if len(self._places) < self.line.n:
-                self._watch_near(vector)
+        matches = self._rows(places[hits])
+        if self._in_part:
+            for start in range(0, len(matches), 16):
+                self._watch_near(matches[start : start + 16])
+        for vector in matches:
             self._yes += self._kernel(vector)
         self._best()
 
@@ -352,13 +361,16 @@ class Similar(Order):
         self._yes = np.concatenate([self._yes, self._prior[places]])
         self._all = np.concatenate([self._all, np.ones(len(places), dtype=np.float32)])
 
-    def _watch_near(self, vector: npt.NDArray[np.float32]) -> None:
-        distances = np.empty(self.line.n, dtype=np.float32)
+    def _watch_near(self, matches: npt.NDArray[np.float32]) -> None:
+        """Add the nearest neighbours of matches to the pool, in one pass over the embeddings."""
+        distances = np.empty((len(matches), self.line.n), dtype=np.float32)
         for start in range(0, self.line.n, 65_536):
             rows = np.asarray(self._embeddings[start : start + 65_536], dtype=np.float32)
-            distances[start : start + 65_536] = np.einsum("ij,ij->i", rows, rows) - 2 * (rows @ vector)
-        nearest = np.argpartition(np.nan_to_num(distances, nan=np.inf), self._NEAREST)[: self._NEAREST]
-        self._watch(self.line.places[nearest])
+            squares = np.einsum("ij,ij->i", rows, rows)
+            distances[:, start : start + 65_536] = squares - 2 * (matches @ rows.T)
+        distances[np.isnan(distances)] = np.inf
+        nearest = [np.argpartition(row, self._NEAREST)[: self._NEAREST] for row in distances]
+        self._watch(np.unique(self.line.places[np.concatenate(nearest)]))
 
     def _typical_distance(self, rng: np.random.Generator) -> float:
         m = len(self._places)
