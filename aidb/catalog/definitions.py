@@ -1,10 +1,10 @@
-"""What users declared, as it is kept in the database: models, blob tables, virtual tables and columns."""
+"""What users declared, as it is kept in the database: models, tables, virtual columns, proxies, semantic indexes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,57 @@ class VirtualColumns:
     columns: tuple[str, ...]
     model: str
     args: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class ProxyDefinition:
+    """A proxy for questions about ``target``, a predicate or a number, over the items of a table.
+
+    name and args: what scores: an expression (no name), a column, a model's call, or, with a ``learned`` model, its
+    features. train_labels, train_where, calibrate, holdout: how it was trained, for REFRESH. learned: the coefficients,
+    calibration: the curve behind the score, as `aidb.exec.proxies.learning` writes them; None without. quality: on labels
+    that had no part in it: ``auc``, ``correlation``, ``log_loss`` and how many ``labels``; None if it was not measured.
+    useless: no better than chance. rests: fills that its features come from; other ones make it stale.
+    """
+
+    name: str
+    table: str
+    target: str
+    using: str
+    args: tuple[str, ...] | None
+    train_labels: int | None = None
+    train_where: str | None = None
+    calibrate: str | None = None
+    holdout: float | None = None
+    learned: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
+    quality: Mapping[str, Any] | None = None
+    useless: bool = False
+    rests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexDefinition:
+    """A semantic index: embeddings of a table's items. id names its storage; using, args: what gives the embedding.
+
+    representatives, dimensions, items: how many there are. options: as given.
+    """
+
+    name: str
+    id: int
+    table: str
+    using: str
+    args: tuple[str, ...] | None
+    options: Mapping[str, object] = field(default_factory=dict)
+    representatives: int = 0
+    dimensions: int = 0
+    items: int = 0
+    rests: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> str:
+        """SQL name of the table of representatives: ``place``, and the key."""
+        return f"aidb_internal.index_{self.id}"
 
 
 Rest = tuple[int, str, tuple[str, ...], bool]

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from aidb.catalog.names import quoted
-from aidb.catalog.relations import Relation
+from aidb.catalog.relations import Fill, Relation
 from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
@@ -28,6 +28,7 @@ from aidb.exec.guarantees.questions import Questions
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.pipeline import Worker
+from aidb.exec.proxies.naming import check_name
 from aidb.exec.registry import Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
@@ -67,6 +68,10 @@ SHOWN = {
     "models": "SELECT name, provider, rows, device, price_per_call, created FROM aidb.models",
     "blob tables": "SELECT name, key, connector, source, created FROM aidb.blob_tables",
     "virtual tables": "SELECT name, kind, model, inputs, created FROM aidb.virtual_tables",
+    "proxies": """SELECT name, "table", target, "using", CASE WHEN auc IS NOT NULL THEN format('{}AUC {:.3f}, correlation {:.2f}',
+        CASE WHEN useless THEN 'useless: ' ELSE '' END, auc, correlation) END AS quality, labels, created FROM aidb.proxies
+        UNION ALL SELECT name, "table", 'anything', "using", format('{} representatives of {} items', representatives, items),
+        NULL, created FROM aidb.indexes""",
 }
 
 
@@ -173,17 +178,8 @@ class Engine:
                 return self._said(None)
             case Show():
                 return self._show(statement)
-            case CreateProxy() | CreateSemanticIndex():
-                kind = "PROXY" if isinstance(statement, CreateProxy) else "SEMANTIC INDEX"
-                raise NotSupportedError(f"CREATE {kind} can't be carried out yet: it comes with the guarantee clauses")
-            case Refresh(kind=kind) if kind != "blob table":
-                raise NotSupportedError(
-                    f"REFRESH {kind.upper()} can't be carried out yet: it comes with the guarantee clauses"
-                )
-            case Drop(kind=kind) if kind in ("proxy", "semantic index"):
-                if statement.if_exists:
-                    return self._said(f"there is no {kind} {statement.name}")
-                raise ProgrammingError(f"there is no {kind} {statement.name!r}")
+            case CreateProxy() | CreateSemanticIndex() | Refresh(kind="proxy" | "semantic index"):
+                return self._declare_proxy(statement)
             case (
                 CreateBlobTable()
                 | CreateModel()
@@ -196,6 +192,14 @@ class Engine:
                 with self._running() as control:
                     message = self._definer.run(statement)
                     return self._said(message, self._report(control))
+
+    def _declare_proxy(self, statement: CreateProxy | CreateSemanticIndex | Refresh) -> Outcome:
+        from aidb.exec.proxies.declaring import Asking, Declaring  # numpy and scipy, for those who need them
+
+        with self._running() as control:
+            exact, check = (lambda sql: self._exact(sql, control)), self._definer.check_can_define
+            asking = Asking(self.database, self.registry, exact, self._fills, check, self.settings.seed)
+            return self._said(Declaring(asking).run(statement), self._report(control))
 
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
@@ -241,8 +245,11 @@ class Engine:
             from aidb.exec.guarantees import foretold  # numpy and scipy, for those who need them
 
             assert statement.guarantee is not None
-            questions = self._questions(bound, parameters, Control())
-            return foretold.explanation(questions, statement.guarantee, whole, lambda sql: self._explain(sql, None))
+            questions = self._questions(bound, parameters, Control(), statement.core)
+            exact = lambda sql: self._exact(sql, questions.control)  # noqa: E731
+            return foretold.explanation(
+                questions, statement.guarantee, whole, lambda sql: self._explain(sql, None), exact
+            )
 
     def _query_with(self, sql: str, parameters: Parameters = None) -> object:
         return self.database.query(sql, parameters)
@@ -423,7 +430,7 @@ class Engine:
 
     def _show(self, statement: Show) -> Outcome:
         if statement.what not in SHOWN:
-            if statement.what in ("proxies", "guarantees"):
+            if statement.what == "guarantees":
                 raise NotSupportedError(f"SHOW {statement.what.upper()} comes with the guarantee clauses")
             raise NotSupportedError(f"SHOW {statement.what.upper()} does not exist yet")
         sql = f"SELECT * FROM ({SHOWN[statement.what]})"
@@ -443,9 +450,8 @@ class Engine:
         before = self._leave_out_finished(plan, bound)
         self.database.check(bound.final, parameters)
         try:
-            found = running.run(
-                self._questions(bound, parameters, control), statement.guarantee, lambda sql: self._exact(sql, control)
-            )
+            questions = self._questions(bound, parameters, control, statement.core)
+            found = running.run(questions, statement.guarantee, lambda sql: self._exact(sql, control))
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = self._report(control, plan, before)
             raise
@@ -457,7 +463,7 @@ class Engine:
         self._log(statement.sql, report)
         return Outcome(found.answer, report)
 
-    def _questions(self, bound: Bound, parameters: Parameters, control: Control) -> Questions:
+    def _questions(self, bound: Bound, parameters: Parameters, control: Control, written: str) -> Questions:
         return Questions(
             self.database,
             self.registry,
@@ -466,6 +472,7 @@ class Engine:
             control,
             bound.relations,
             bind_parameters.Bound(bound.planning, parameters),
+            written,
         )
 
     def _exact(self, sql: str, control: Control) -> pa.Table:
@@ -475,6 +482,13 @@ class Engine:
             if plan is not None:
                 self._materialise(plan, bound, None, control)
             return self.database.query(bound.final)
+
+    def _fills(self, sql: str) -> Sequence[Fill]:
+        """What a query asks models for, once DuckDB has found it right."""
+        with self._bound(sql) as bound:
+            plan = self._plan(bound, None)
+            self.database.check(bound.final)
+            return () if plan is None else plan.fills
 
     def _check_guarantee(self, statement: Query) -> tuple[str, ...]:
         """Guarantees are read and checked; until their executors exist they hold only where no model is needed."""
@@ -512,12 +526,8 @@ class Engine:
             return self.database.touched(bound.planning) != set() and self._plan(bound, None) is not None
 
     def _check_names(self, guarantee: Guarantee) -> None:
-        if guarantee.proxy is not None and guarantee.proxy.name.lower() not in self.registry.models:
-            columns = {c for n in self.registry.names() for c in self.registry.column_types(n)}
-            name = guarantee.proxy.name.lower()
-            known = self.database.is_function(name) if guarantee.proxy.args is not None else name in columns
-            if not known:
-                self.registry.model(guarantee.proxy.name)
+        if guarantee.proxy is not None:
+            check_name(guarantee.proxy, self.registry)
         if guarantee.oracle is not None:
             self.registry.model(guarantee.oracle)
 

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from aidb.catalog.definitions import BlobTable, FillDefinition, ModelDefinition, VirtualColumns, VirtualTable
+from aidb.catalog.definitions import (
+    BlobTable,
+    FillDefinition,
+    IndexDefinition,
+    ModelDefinition,
+    ProxyDefinition,
+    VirtualColumns,
+    VirtualTable,
+)
 from aidb.catalog.names import quoted, same
 from aidb.catalog.relations import Extension, Fill, Relation, Relations
 from aidb.errors import Error, OperationalError, ProgrammingError, UnknownName
@@ -36,6 +44,8 @@ class Registry:
         self.dropped: dict[str, BlobTable] = {}
         self.virtual: dict[str, VirtualTable] = {}
         self.columns: list[VirtualColumns] = []
+        self.proxies: dict[str, ProxyDefinition] = {}
+        self.indexes: dict[str, IndexDefinition] = {}
         self.store = Definitions(database.user)
         self.natives = Natives(database)
         self._fills = Fills(self)
@@ -53,8 +63,8 @@ class Registry:
         """Read everything from the database again: after a transaction that failed, or that another connection made."""
         for names in (self.models, self.blobs, self.dropped, self.virtual, self._bare, self._relations, self._types):
             names.clear()
-        self.columns.clear()
-        self._unpublished.clear()
+        for kept in (self.columns, self._unpublished, self.proxies, self.indexes):
+            kept.clear()
         self.natives.forget()
         self._version = self.database.shared.version
         if self.database.is_aidb:
@@ -109,6 +119,10 @@ class Registry:
                 self.virtual[definition.name.lower()] = definition
             case VirtualColumns():
                 self.columns.append(definition)
+            case ProxyDefinition():
+                self.proxies[definition.name.lower()] = definition
+            case IndexDefinition():
+                self.indexes[definition.name.lower()] = definition
 
     def add(self, definition: Definition) -> None:
         """Write a definition, in place of one of its name. Only inside of `changing`."""
@@ -135,6 +149,10 @@ class Registry:
                 self.virtual.pop(name.lower(), None)
             case VirtualColumns():
                 self.columns = [c for c in self.columns if c != definition]
+            case ProxyDefinition(name=name):
+                self.proxies.pop(name.lower(), None)
+            case IndexDefinition(name=name):
+                self.indexes.pop(name.lower(), None)
 
     def retire(self, table: BlobTable) -> None:
         """Give up the items of a table whose name gets items of another kind; its answers are stale from now on."""
@@ -143,6 +161,8 @@ class Registry:
 
     def _forget_dependents(self, definition: Definition) -> None:
         """Relations that rest on a definition are made anew, and published."""
+        if isinstance(definition, ProxyDefinition | IndexDefinition):
+            return
         if isinstance(definition, ModelDefinition):
             affected = [n for k, n in self.users("model", definition.name) if k == "virtual table"]
             affected += [c.table for c in self.columns if same(c.model, definition.name)]
@@ -176,6 +196,9 @@ class Registry:
                 args = [t for t, _ in columns.args if not same(t, columns.table)]
                 if same(columns.model, of) if what == "model" else any(same(t, of) for t in args):
                     found[("virtual columns", self.store.key_of(columns))] = None
+            if what in ("blob table", "virtual table"):
+                found |= {("proxy", p.name): None for p in self.proxies.values() if same(p.table, of)}
+                found |= {("semantic index", i.name): None for i in self.indexes.values() if same(i.table, of)}
         return list(found)
 
     def model(self, name: str) -> ModelDefinition:

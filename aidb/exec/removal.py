@@ -49,6 +49,8 @@ class Removal:
             "blob table": {n: t.name for n, t in registry.blobs.items()},
             "model": {n: m.name for n, m in registry.models.items()},
             "virtual table": {n: t.name for n, t in registry.virtual.items()},
+            "proxy": {n: p.name for n, p in registry.proxies.items()},
+            "semantic index": {n: i.name for n, i in registry.indexes.items()},
         }
         if s.kind not in where:
             raise InternalError(f"DROP {s.kind} is not defined")
@@ -60,7 +62,7 @@ class Removal:
             if other is not None:
                 raise ProgrammingError(f"there is no {s.kind} {s.name!r}{other}")
             raise UnknownName.of(s.kind, s.name, where[s.kind].values())
-        users = registry.users(s.kind, name)
+        users = [] if s.kind in ("proxy", "semantic index") else registry.users(s.kind, name)
         if users and not s.cascade:
             raise ProgrammingError(
                 f"{', '.join(n for _, n in users)} rest{'s' * (len(users) == 1)} on {s.kind} {name}; "
@@ -80,6 +82,10 @@ class Removal:
         registry, db = self._registry, self._database.user
         if kind == "model":
             registry.remove(registry.model(name))
+        elif kind == "proxy":
+            registry.remove(registry.proxies[name.lower()])
+        elif kind == "semantic index":
+            registry.remove(registry.indexes[name.lower()])
         elif kind == "virtual columns":
             self._remove_columns(next(c for c in registry.columns if registry.store.key_of(c) == name))
         else:

@@ -8,18 +8,29 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
-from aidb.catalog.definitions import BlobTable, FillDefinition, ModelDefinition, VirtualColumns, VirtualTable
+from aidb.catalog.definitions import (
+    BlobTable,
+    FillDefinition,
+    IndexDefinition,
+    ModelDefinition,
+    ProxyDefinition,
+    VirtualColumns,
+    VirtualTable,
+)
 from aidb.catalog.names import quoted
 from aidb.spi import fingerprint
 from aidb.storage.schema import INTERNAL
 
-Definition = ModelDefinition | BlobTable | VirtualTable | VirtualColumns
+Definition = ModelDefinition | BlobTable | VirtualTable | VirtualColumns | ProxyDefinition | IndexDefinition
 KINDS: dict[str, Callable[..., Definition]] = {
     "model": ModelDefinition,
     "blob table": BlobTable,
     "virtual table": VirtualTable,
     "virtual columns": VirtualColumns,
+    "proxy": ProxyDefinition,
+    "semantic index": IndexDefinition,
 }
 T = TypeVar("T")
 
@@ -99,10 +110,22 @@ class Definitions:
             self._connection.execute(
                 f"DELETE FROM {INTERNAL}.current_fills WHERE lower(name) = lower(?)", [key_of(definition)]
             )
+        if isinstance(definition, IndexDefinition):
+            self._connection.execute(f"DROP TABLE IF EXISTS {definition.rows}")
         self._connection.execute(
             f"DELETE FROM {INTERNAL}.definitions WHERE kind = ? AND lower(name) = lower(?)",
             [kind_of(definition), key_of(definition)],
         )
+
+    def keep_representatives(self, index: IndexDefinition, keys: pa.Table) -> None:
+        """Write down the representatives of an index, in place of those it had: their keys, in order."""
+        self._connection.register("aidb_keys", keys)
+        try:
+            self._connection.execute(
+                f"CREATE OR REPLACE TABLE {index.rows} AS SELECT row_number() OVER () - 1 AS place, * FROM aidb_keys"
+            )
+        finally:
+            self._connection.unregister("aidb_keys")
 
     def add_fill(self, fill: FillDefinition) -> None:
         """Make the ledger and the table of answers of a fill."""

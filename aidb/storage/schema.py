@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 """Version of the layout below; goes up with every change to it."""
 
 INTERNAL = "aidb_internal"
+
+_PROXIES = f"""
+CREATE VIEW aidb.proxies AS
+    SELECT name, definition->>'$.table' AS "table", definition->>'$.target' AS target,
+        (definition->>'$.using') || coalesce('(' || list_aggregate((definition->>'$.args[*]'), 'string_agg', ', ') || ')', '')
+            AS "using",
+        (definition->>'$.train_labels')::BIGINT AS labels, (definition->>'$.quality.auc')::DOUBLE AS auc,
+        (definition->>'$.quality.correlation')::DOUBLE AS correlation,
+        (definition->>'$.quality.log_loss')::DOUBLE AS log_loss,
+        (definition->>'$.quality.labels')::BIGINT AS held_out, (definition->>'$.useless')::BOOLEAN AS useless,
+        definition->'$.learned' AS coefficients, created
+    FROM {INTERNAL}.definitions WHERE kind = 'proxy';
+CREATE VIEW aidb.indexes AS
+    SELECT name, definition->>'$.table' AS "table",
+        (definition->>'$.using') || coalesce('(' || list_aggregate((definition->>'$.args[*]'), 'string_agg', ', ') || ')', '')
+            AS "using",
+        (definition->>'$.items')::BIGINT AS items, (definition->>'$.dimensions')::BIGINT AS dimensions,
+        (definition->>'$.representatives')::BIGINT AS representatives, definition->'$.options' AS options,
+        '{INTERNAL}.index_' || (definition->>'$.id') AS keys, created
+    FROM {INTERNAL}.definitions WHERE kind = 'semantic index';
+"""
 
 CREATE = f"""
 CREATE SCHEMA {INTERNAL};
@@ -47,7 +68,7 @@ CREATE VIEW aidb.errors AS
     SELECT e.item, f.model, e.attempts, e.message, e.call_id, e.noticed
     FROM {INTERNAL}.errors e JOIN {INTERNAL}.fills f ON e.fill = f.id;
 CREATE VIEW aidb.queries AS SELECT query_id, started, text, report FROM {INTERNAL}.queries;
-"""
+{_PROXIES}"""
 
-MIGRATIONS: dict[int, str] = {}
+MIGRATIONS: dict[int, str] = {1: _PROXIES}
 """Version n -> the SQL that makes a file of version n one of version n + 1."""

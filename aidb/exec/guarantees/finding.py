@@ -34,6 +34,7 @@ class Finding:
             scores.values,
             self._count,
             self.limit,
+            embeddings=scores.embeddings if items.n > len(items.known[0]) else None,
             gap=guarantee.gap,
             positions=positions if positions is not None else np.arange(items.n),
             groups=groups,

@@ -9,10 +9,11 @@ from dataclasses import replace
 from aidb.exec.explain import Explanation, ModelEstimate
 from aidb.exec.guarantees.choosing import Choosing, targets
 from aidb.exec.guarantees.estimating import Estimating
+from aidb.exec.guarantees.finding import Finding
 from aidb.exec.guarantees.items import Items
 from aidb.exec.guarantees.questions import Questions
-from aidb.exec.guarantees.running import executor_of
-from aidb.exec.guarantees.scoring import described, score_query
+from aidb.exec.guarantees.running import executor_of, proxies_of
+from aidb.exec.proxies.reading import Exact
 from aidb.sql.statements import Guarantee
 
 SHARES = (0.1, 0.01, 0.001)
@@ -20,17 +21,19 @@ SHARES = (0.1, 0.01, 0.001)
 
 
 def explanation(
-    questions: Questions, guarantee: Guarantee, whole: Explanation, explain: Callable[[str], Explanation]
+    questions: Questions, guarantee: Guarantee, whole: Explanation, explain: Callable[[str], Explanation], exact: Exact
 ) -> Explanation:
-    """What would be asked at most. whole: of the exact query; explain: of a query in the user's dialect."""
+    """What would be asked at most. whole: of the exact query; explain, exact: of a query in the user's dialect."""
     executor, items = executor_of(questions, guarantee)
     notes = [
         f"{items.n:,} rows of {items.unit.table} are open: what is known leaves their part of the answer undecided"
     ]
     first: tuple[ModelEstimate, ...] = ()
-    if guarantee.proxy is not None and items.n:
-        first = explain(score_query(items, guarantee.proxy)).models
-        notes.append(f"first the proxy {described(guarantee.proxy)}, on all of them")
+    choice = proxies_of(executor, items).choose(guarantee, exact, search=isinstance(executor, Finding))
+    if choice.proxy is not None and items.n:
+        first = explain(choice.proxy.query(items)).models
+        notes.append(f"first the proxy {choice.proxy.name}, on all of them")
+    notes += choice.notes
     calls = None if guarantee.budget is None else guarantee.budget.calls
     models = tuple(_at_most(m, calls) for m in whole.models)
     if isinstance(executor, Choosing):

@@ -70,7 +70,7 @@ class Items:
         for place, (fill, found) in enumerate(missing.items()):
             name = f"aidb_missing_{place}"
             tables[name] = found
-            texts.append(self._units_of(fill, name))
+            texts.append(self.units_of(fill, name))
         union = " UNION ".join(texts) if texts else self._nothing()
         order = ", ".join(f"__k{n}" for n in keys)
         self.questions.keep(
@@ -99,7 +99,7 @@ class Items:
         found = self.questions.query("SELECT __row, __rows FROM __aidb_numbered WHERE __rows > 0 ORDER BY 1")
         self.known = found.column(0).to_numpy(), found.column(1).cast(pa.int64()).to_numpy()
 
-    def _units_of(self, fill: Fill, name: str) -> str:
+    def units_of(self, fill: Fill, name: str) -> str:
         """Keys of the units that a fill's missing items (in a table of that name) belong to."""
         unit = self.unit
         own = {k.lower(): k for k in fill.keys}
@@ -140,7 +140,7 @@ class Items:
         text = self.parts.counts(only=ASKED)
         self.questions.materialise(text)
         found = self.questions.query(
-            f"SELECT o.__row AS r, c.__rows AS n FROM ({text}) c JOIN {OPEN} o ON {self._on('o', 'c', '__u')}"
+            f"SELECT o.__row AS r, c.__rows AS n FROM ({text}) c JOIN {OPEN} o ON {self.on('o', 'c', '__u')}"
         )
         values = np.zeros(len(rows))
         values[np.isin(rows, self.failed())] = np.nan
@@ -157,7 +157,7 @@ class Items:
         self.choose(ASKED, rows)
         shares = self.parts.shares(only=ASKED)
         self.questions.materialise(shares.sql)
-        text = f"SELECT o.__row AS __r, s.* FROM ({shares.sql}) s JOIN {OPEN} o ON {self._on('o', 's', '__u')}"
+        text = f"SELECT o.__row AS __r, s.* FROM ({shares.sql}) s JOIN {OPEN} o ON {self.on('o', 's', '__u')}"
         found = self.questions.query(text)
         order = np.argsort(rows)
         place = order[np.searchsorted(rows[order], found.column("__r").to_numpy())]
@@ -187,18 +187,20 @@ class Items:
         relations = self.questions.relations
         fills = dict.fromkeys(a for f in self.questions.fills for a in with_ancestors(f, relations))
         for fill in fills:
-            if self._is_ours(fill):
+            if self.is_ours(fill):
                 text = (
-                    f"SELECT DISTINCT o.__row FROM {OPEN} o JOIN ({self._units_of(fill, f'(FROM {fill.ledger} WHERE _failed)')}) "
-                    f"f ON {self._on('o', 'f', '__k')}"
+                    f"SELECT DISTINCT o.__row FROM {OPEN} o JOIN ({self.units_of(fill, f'(FROM {fill.ledger} WHERE _failed)')}) "
+                    f"f ON {self.on('o', 'f', '__k')}"
                 )
                 found.append(self.questions.query(text).column(0).to_numpy())
         return np.unique(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
-    def _is_ours(self, fill: Fill) -> bool:
+    def is_ours(self, fill: Fill) -> bool:
+        """Do a fill's items belong to the units?"""
         return root_of(fill, self.questions.relations)[0] == self.unit.table
 
-    def _on(self, one: str, other: str, prefix: str) -> str:
+    def on(self, one: str, other: str, prefix: str) -> str:
+        """The condition that two tables' keys are the same; the second's columns begin with ``prefix``."""
         same = "IS NOT DISTINCT FROM" if self.unit.null_safe else "="
         return " AND ".join(f"{one}.__k{n} {same} {other}.{prefix}{n}" for n in range(len(self.unit.keys)))
 

@@ -24,7 +24,8 @@ from aidb.storage.database import Database
 class Questions:
     """What a guarantee's executor may do with the engine.
 
-    sql: the statement for the planner, its parameters named ``$__p...``. fills: all that was asked so far, in order.
+    sql: the statement for the planner, its parameters named ``$__p...``. written: as the user wrote it, without clauses of
+    ours. fills: all that was asked so far, in order.
     """
 
     database: Database
@@ -34,6 +35,7 @@ class Questions:
     control: Control
     relations: Relations
     bound: parameters.Bound
+    written: str = ""
     fills: dict[Fill, None] = field(default_factory=dict)
 
     @property

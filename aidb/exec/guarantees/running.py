@@ -14,8 +14,11 @@ from aidb.exec.guarantees.estimating import Estimating
 from aidb.exec.guarantees.finding import Finding
 from aidb.exec.guarantees.items import Items
 from aidb.exec.guarantees.outcome import Guaranteed
+from aidb.exec.guarantees.proxies import Proxies
 from aidb.exec.guarantees.questions import Questions
-from aidb.exec.guarantees.scoring import Exact, scores
+from aidb.exec.guarantees.scoring import Scores, Spread
+from aidb.exec.guarantees.seeding import Asked, ask_representatives
+from aidb.exec.proxies.reading import Exact
 from aidb.plan.nodes import parse
 from aidb.plan.parts import Parts
 from aidb.plan.units import Units
@@ -29,11 +32,25 @@ def run(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
     for what can't be answered so, before any model runs.
     """
     executor, items = executor_of(questions, guarantee)
+    choice = proxies_of(executor, items).choose(guarantee, exact, search=isinstance(executor, Finding))
+    asked = Asked()
+    if isinstance(choice.proxy, Spread) and guarantee.proxy is not None and not isinstance(executor, Finding):
+        asked = ask_representatives(items, choice.proxy, guarantee)
+        if asked.labels:  # what is answered now is open no more
+            guarantee = asked.left(guarantee)
+            executor, items = executor_of(questions, guarantee)
     seed = guarantee.seed if guarantee.seed is not None else questions.settings.seed
     if seed is None:
         seed = secrets.randbits(31)
-    found = executor.run(scores(items, guarantee.proxy, exact), np.random.default_rng(seed))
-    return replace(found, seed=seed)
+    scores = Scores(None) if choice.proxy is None or not items.n else choice.proxy.scores(items, exact)
+    found = executor.run(replace(scores, notes=(*choice.notes, *scores.notes)), np.random.default_rng(seed))
+    calls, labels = found.oracle_calls + asked.calls, found.labels + asked.labels
+    return replace(found, seed=seed, oracle_calls=calls, labels=labels)
+
+
+def proxies_of(executor: Choosing | Estimating | Finding, items: Items) -> Proxies:
+    """The proxies that could serve a statement."""
+    return Proxies(items, executor.shares if isinstance(executor, Estimating) else None)
 
 
 def executor_of(questions: Questions, guarantee: Guarantee) -> tuple[Choosing | Estimating | Finding, Items]:

@@ -1,136 +1,182 @@
-"""Scores of the open items: the value of the proxy for each, from stored columns, other models' answers, or a model.
+"""Scores of the open items: what the proxy says of each.
 
-A proxy may be anything; no guarantee rests on it. It is an exact query of its own, ``SELECT key, (expression)``, so that
-its models run on the open items only, and their answers are kept like all others.
+A proxy may be anything; no guarantee rests on it. What it reads is an exact query of its own, ``SELECT key, (expression)``,
+so that its models run on the open items only, and their answers are kept like all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from aidb.catalog.names import quoted
-from aidb.catalog.relations import Relation
-from aidb.errors import ProgrammingError, UnknownName
-from aidb.exec.guarantees.items import OPEN, Items
-from aidb.plan.units import fills_of, root_of
-from aidb.sql.statements import Call
+from aidb.catalog.definitions import IndexDefinition, ProxyDefinition
+from aidb.errors import ProgrammingError
+from aidb.exec.guarantees.answered import ANSWERED, Answered
+from aidb.exec.guarantees.items import OPEN, Floats, Items
+from aidb.exec.proxies import learning
+from aidb.exec.proxies.reading import Exact, Place, Vectors, numbers, query, read, vectors
+from aidb.plan.parts import Shares
+from aidb.stats.calibrate import quality
+from aidb.stats.index import build
 
-Exact = Callable[[str], pa.Table]
-"""Answers a query in full, running the models that it needs."""
+BOTH = "__aidb_both"
+"""Temporary table of the open items and, numbered behind them, the answered ones."""
+LEAST_ANSWERED = 10
+"""Answered items from which on their answers are spread to the others."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """values: one for each open item, NaN where there is none; None without a proxy. name: for the report."""
+    """values: one for each open item, NaN where there is none; None without a proxy. name: for the report.
 
-    values: npt.NDArray[np.float64] | None
+    embeddings: of the open items, where a semantic index has them: a row each.
+    """
+
+    values: Floats | None
     name: str | None = None
     notes: tuple[str, ...] = ()
+    embeddings: Vectors | None = None
 
 
-def scores(items: Items, proxy: Call | None, exact: Exact) -> Scores:
-    """The proxy's value for each open item. Raises `ProgrammingError` for what is no number of an item."""
-    if proxy is None or not items.n:
-        return Scores(None)
-    return Scores(evaluated(items, expression(items, proxy), exact), described(proxy))
+class Proxy(Protocol):
+    """What can score open items."""
+
+    @property
+    def name(self) -> str:
+        """For the report."""
+        ...
+
+    def query(self, items: Items) -> str:
+        """What it reads, in the user's dialect."""
+        ...
+
+    def scores(self, items: Items, exact: Exact) -> Scores:
+        """Score all open items."""
+        ...
 
 
-def described(proxy: Call) -> str:
-    """The proxy as it was written."""
-    return proxy.name + ("" if proxy.args is None else f"({', '.join(proxy.args)})")
+def place_of(items: Items, alias: str | None = None) -> Place:
+    """Where an item's values are read."""
+    relation = items.questions.relations.get(items.unit.table)
+    table = items.unit.table if relation is None else relation.name
+    return Place(table, items.unit.keys, items.unit.null_safe, alias)
 
 
-def expression(items: Items, proxy: Call) -> str:
-    """SQL over the unit's table, called ``t``."""
-    relations = items.questions.relations
-    unit = relations.get(items.unit.table)
-    assert unit is not None
-    if proxy.args is not None:
-        return described(proxy)
-    if proxy.name.lower() in {c.lower() for c in unit.columns}:
-        return f"t.{quoted(proxy.name)}"
-    if any(m.lower() == proxy.name.lower() for m in items.questions.registry.models):
-        return _of_content(items, unit, proxy.name)
-    found = _virtual_columns(items, proxy.name)
-    if len(found) == 1:
-        return _highest(items, found[0], proxy.name)
-    if len(found) > 1:
-        tables = ", ".join(r.name for r in found)
-        raise ProgrammingError(f"the proxy {proxy.name} is a column of {tables}: write USING PROXY (expression)")
-    raise UnknownName.of("proxy", proxy.name, [*unit.columns, *items.questions.registry.models])
+@dataclass(frozen=True)
+class Expression:
+    """The value of an expression. sql: over the unit's table, which it calls by its name, or by ``alias``."""
+
+    name: str
+    sql: str
+    alias: str | None = None
+
+    def query(self, items: Items, among: str = OPEN) -> str:
+        """See `Proxy`."""
+        return query(place_of(items, self.alias), [self.sql], among)
+
+    def values(self, items: Items, exact: Exact, among: str = OPEN) -> Floats:
+        """One for each item of a table, NaN for NULL."""
+        found = read(items.questions.database, place_of(items, self.alias), [self.sql], among, exact)
+        return numbers(found[0], self.name)
+
+    def scores(self, items: Items, exact: Exact) -> Scores:
+        """See `Proxy`."""
+        return Scores(self.values(items, exact), self.name)
 
 
-def _of_content(items: Items, unit: Relation, model: str) -> str:
-    """A model by its name alone sees the items' content."""
-    if unit.content is None:
-        raise ProgrammingError(f"{model} needs its inputs here: write USING PROXY {model}(column)")
-    return f"{quoted(model)}(t.{quoted(unit.content)})"
+@dataclass(frozen=True)
+class Learned:
+    """A registered proxy that was trained or calibrated. features: SQL of what it reads."""
+
+    proxy: ProxyDefinition
+    features: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """See `Proxy`."""
+        return self.proxy.name
+
+    def query(self, items: Items) -> str:
+        """See `Proxy`."""
+        return query(place_of(items), self.features, OPEN)
+
+    def scores(self, items: Items, exact: Exact) -> Scores:
+        """See `Proxy`."""
+        found = read(items.questions.database, place_of(items), self.features, OPEN, exact, many="any_value")
+        inputs = vectors(found, self.features)
+        if self.proxy.learned is None and inputs.shape[1:] != (1,):
+            raise ProgrammingError(f"the proxy {self.name} must be one number for each item, not {inputs.shape[1]}")
+        return Scores(learning.score(self.proxy.learned, self.proxy.calibration, inputs), self.name)
 
 
-def _virtual_columns(items: Items, name: str) -> list[Relation]:
-    """Virtual tables over the same items that have a column of this name."""
-    relations = items.questions.relations
-    found = []
-    for relation in relations.tables.values():
-        if relation.fill is None or relation.name.startswith("__aidb"):
-            continue
-        roots = {root_of(f, relations)[0] for f in fills_of(relation)}
-        if roots == {items.unit.table} and name.lower() in {c.lower() for c in relation.columns}:
-            found.append(relation)
-    return found
+@dataclass(frozen=True)
+class Spread:
+    """A semantic index: each open item gets what its nearest answered ones had. features: SQL of the embedding.
+
+    shares: of a statement with an error target. strict: scores that foretell no answers left out are not used.
+    """
+
+    index: IndexDefinition
+    features: tuple[str, ...]
+    shares: Shares | None = None
+    strict: bool = False
+
+    @property
+    def name(self) -> str:
+        """See `Proxy`."""
+        return self.index.name
+
+    def query(self, items: Items) -> str:
+        """See `Proxy`."""
+        return query(place_of(items), self.features, OPEN)
+
+    def scores(self, items: Items, exact: Exact) -> Scores:
+        """See `Proxy`."""
+        answered = Answered.of(items, self.shares)
+        keys = ", ".join(f"__k{n}" for n in range(len(items.unit.keys)))
+        items.questions.keep(
+            BOTH,
+            f"SELECT __row, {keys} FROM {OPEN} UNION ALL SELECT __row + {items.n}, {keys} FROM {ANSWERED}",
+        )
+        found = read(items.questions.database, place_of(items), self.features, BOTH, exact, many="any_value")
+        embeddings = vectors(found, self.features)
+        known = len(answered.places)
+        mine = embeddings[: items.n] if np.isfinite(embeddings[: items.n]).all(axis=1).any() else None
+        if known < LEAST_ANSWERED or np.ptp(answered.values) == 0:
+            what = "all alike" if known >= LEAST_ANSWERED else "too few"
+            note = f"the index {self.name} says nothing yet: {known:,} items are answered, {what}"
+            return Scores(None, self.name, (note,), mine)
+        told = foretold_correlation(embeddings[answered.places], answered.values)
+        note = f"the index {self.name} spreads {known:,} answers that were known; left out, they correlate {told:.2f}"
+        if self.strict and told < learning.LEAST_CORRELATION:
+            return Scores(None, None, (f"{note}, so it was not used",), mine)
+        return Scores(spread(embeddings, answered)[: items.n], self.name, (note,), mine)
 
 
-def _highest(items: Items, relation: Relation, name: str) -> str:
-    """The highest value among an item's rows; an item without rows scores lowest."""
-    own = {c.lower() for c in relation.columns}
-    keys = [k if k.lower() in own else relation.columns[n] for n, k in enumerate(items.unit.keys)]
-    same = " AND ".join(f"v.{quoted(k)} = t.{quoted(u)}" for k, u in zip(keys, items.unit.keys, strict=True))
-    return f"(SELECT max(v.{quoted(name)}) FROM {quoted(relation.name)} v WHERE {same})"
+def foretold_correlation(embeddings: Vectors, values: Floats) -> float:
+    """How well answers are told by those of their neighbours: each fifth by the others."""
+    found = np.full(len(values), np.nan)
+    fold = np.random.default_rng(0).permutation(len(values)) % 5
+    for part in range(5):
+        others = np.flatnonzero(fold != part)
+        told = spread(embeddings, Answered(others, values[others]))
+        found[fold == part] = told[fold == part]
+    there = np.isfinite(found)
+    if there.sum() < 2 or np.ptp(found[there]) == 0 or np.ptp(values[there]) == 0:
+        return 0.0
+    return float(np.corrcoef(found[there], values[there])[0, 1])
 
 
-def score_query(items: Items, proxy: Call) -> str:
-    """The query that gives each open item's key and score, in the user's dialect."""
-    return _keyed(items, expression(items, proxy))
+def spread(embeddings: Vectors, answered: Answered) -> Floats:
+    """Each item's score by its nearest answered neighbours; NaN without an embedding."""
+    index = build(embeddings, 0, known=answered.places, rng=np.random.default_rng(0))
+    by_place = dict(zip(answered.places.tolist(), answered.values.tolist(), strict=True))
+    return index.propagate([by_place[p] for p in index.representatives.tolist()])
 
 
-def _keyed(items: Items, sql: str) -> str:
-    unit = items.unit
-    relation = items.questions.relations.get(unit.table)
-    assert relation is not None
-    same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
-    on = " AND ".join(f"o.__k{n} {same} t.{quoted(k)}" for n, k in enumerate(unit.keys))
-    keys = ", ".join(f"t.{quoted(k)} AS __k{n}" for n, k in enumerate(unit.keys))
-    return (
-        f"SELECT {keys}, ({sql}) AS __score FROM {quoted(relation.name)} AS t "
-        f"WHERE EXISTS (SELECT 1 FROM {OPEN} AS o WHERE {on})"
-    )
-
-
-def evaluated(items: Items, sql: str, exact: Exact) -> npt.NDArray[np.float64]:
-    """The value of an expression over the unit's table (``t``) for each open item; the highest where rows share a unit."""
-    unit = items.unit
-    same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
-    found = exact(_keyed(items, sql))
-    column = found.column("__score")
-    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_decimal(column.type)):
-        if pa.types.is_boolean(column.type):
-            column = column.cast(pa.int8())
-        elif not pa.types.is_null(column.type):
-            raise ProgrammingError(f"the proxy must be a number for each item, and {sql} is {column.type}")
-    values = pa.table({**{f"__k{n}": found.column(n) for n in range(len(unit.keys))}, "s": column.cast(pa.float64())})
-    on = " AND ".join(f"o.__k{n} {same} v.__k{n}" for n in range(len(unit.keys)))
-    items.questions.keep(
-        "__aidb_scores",
-        f"SELECT o.__row AS r, max(v.s) AS s FROM {OPEN} o JOIN aidb_values v ON {on} GROUP BY o.__row",
-        aidb_values=values,
-    )
-    rows = items.questions.query("SELECT r, s FROM __aidb_scores")
-    scored = np.full(items.n, np.nan)
-    scored[rows.column("r").to_numpy()] = pc.fill_null(rows.column("s"), float("nan")).to_numpy()
-    return scored
+def agreement(scores: Floats, answered: Floats) -> float:
+    """Standard deviations by which a proxy's rank correlation with known answers lies above none."""
+    there = np.isfinite(scores)
+    return quality(scores[there], answered[there]).evidence if there.any() else 0.0
