@@ -52,7 +52,7 @@ def _best(population: Population, expected: Outlook, recall: float, delta: float
     """Zones where most of the answer can be labelled, two rates where it cannot and the tail looks empty."""
     zone = zones.plan(expected, population.left, recall, delta)
     rates = two_rate.plan(expected, population.left, recall, delta)
-    if zone.cut > 1.5 * population.left and rates.precision > 0.5 * zone.precision:
+    if rates.dense and zone.cut > 1.5 * population.left and rates.precision > 0.5 * zone.precision:
         return two_rate.run(population, rates, expected, recall, delta, rng)
     return zones.run(population, expected, recall, delta, rng)
 

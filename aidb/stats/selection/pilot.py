@@ -64,14 +64,14 @@ def pilot(population: Population, count: int, rng: np.random.Generator) -> Outlo
 def outlook(population: Population) -> Outlook:
     """Where positives are to be expected, by all labels so far."""
     edges = _edges(population)
-    features = _features(population)
+    features = Features(population)
     seen = np.flatnonzero(population.labels != UNKNOWN)
     truth = population.labels[seen] == YES
     if len(seen) > 20_000:  # plenty for a curve of three parameters
         few = np.linspace(0, len(seen) - 1, 20_000).astype(np.int64)
-        curve = _logistic(features(seen[few]), truth[few])
+        curve, _ = logistic(features(seen[few]), truth[few])
     else:
-        curve = _logistic(features(seen), truth)
+        curve, _ = logistic(features(seen), truth)
     widths = np.diff(edges)
     rate = np.mean([expit(features(edges[:-1] + (widths * at).astype(np.int64)) @ curve) for at in (0.1, 0.5, 0.9)], 0)
     bins = np.searchsorted(edges, seen, side="right") - 1
@@ -127,11 +127,7 @@ def _edges(population: Population) -> Ints:
     return np.unique(np.clip(np.rint(edges).astype(np.int64), 0, n))
 
 
-def _features(population: Population) -> _Features:
-    return _Features(population)
-
-
-class _Features:
+class Features:
     """Ranks to what the curve is made of: 1, the log odds of the score, the log of the rank."""
 
     def __init__(self, population: Population) -> None:
@@ -139,14 +135,18 @@ class _Features:
         self._odds = bool(self._n) and self._scores[0] <= 1 and self._scores[-1] >= 0
 
     def __call__(self, ranks: Ints) -> Floats:
+        """Features (m, 3) of ranks (m,)."""
         scores = self._scores[np.minimum(ranks, self._n - 1)]
         # A score of 1e-300 still says more than one of 1e-301 where scores are a power of a probability.
         odds = np.log(np.maximum(scores, _TINY)) - np.log(np.maximum(1 - scores, 1e-16)) if self._odds else 0 * scores
         return np.column_stack([np.ones(len(ranks)), odds, np.log((ranks + 20.0) / (self._n + 20.0))])
 
 
-def _logistic(features: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
-    """Coefficients (3,) of most probable value; supposed beforehand: the score is a probability, the rank says nothing."""
+def logistic(features: Floats, truth: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Coefficients (3,) of most probable value, and the inverse (3, 3) of their covariance.
+
+    Supposed beforehand: the score is a probability, the rank says nothing.
+    """
     middle, weight = np.array([0.0, 1.0, 0.0]), np.array([0.02, 0.1, 0.5])
 
     def loss(curve: Floats) -> float:
@@ -168,7 +168,8 @@ def _logistic(features: Floats, truth: npt.NDArray[np.bool_]) -> Floats:
         if now - then < 1e-7:
             break
         curve, now = curve + step, then
-    return curve
+    rate = expit(features @ curve)
+    return curve, (features * (rate * (1 - rate))[:, None]).T @ features + np.diag(weight)
 
 
 def _sums(values: npt.NDArray[np.number]) -> Floats:

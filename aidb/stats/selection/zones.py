@@ -79,7 +79,8 @@ def plan(expected: Outlook, budget: int, recall: float, delta: float) -> Design:
     top = top[(top <= budget) & (top < expected.rows)]
     below = expected.rows - top
     rate = np.array([coin(int(rows), int(budget - done)) for rows, done in zip(below, top, strict=True)])
-    top, below, rate = top[rate > 0], below[rate > 0], rate[rate > 0]
+    some = (rate > 0) & (rate < 1)
+    top, below, rate = top[some], below[some], rate[some]
     if not len(top):
         return Design(0, 0.0, expected.total / max(expected.rows, 1), expected.rows)
     quality, cuts, _ = _foresee(expected, top, rate, recall, delta)
@@ -149,19 +150,24 @@ def certify(
     recall: float,
     delta: float,
     rng: np.random.Generator,
+    bottom: int | None = None,
+    reserved: int = 0,
 ) -> Chosen:
-    """The cut that this design allows; everything, if none."""
+    """The cut that this design allows; everything, if none.
+
+    bottom: rank where the tail ends; the rows below are taken to hold no more than `reserved` positives, unseen.
+    """
     needed = labels_needed(expected, population, recall, delta)
     everything = Chosen(population.n, "guaranteed", "zones", 1.0, None, needed, (EVERYTHING,))
     if not 0 < design.rate < 1:
         return everything
-    pool = population.unknown()
+    pool = population.unknown(0, bottom)
     population.ask(pool[: design.top])
     tail = pool[design.top :]
     outside = len(population.positives())
     within = float(bdtr(min(population.left, len(tail)), len(tail), design.rate))
     likely = design.rate * max(expected.total - outside, 0)
-    table = allowance(outside, len(tail), design.rate, recall, _USED * delta * within, likely)
+    table = allowance(outside, len(tail), design.rate, recall, _USED * delta * within, likely, reserved)
     tossed = tail[_toss(len(tail), design.rate, population.left, rng)]
     hits = tossed[population.ask(tossed) == YES]
     allowed = table[min(len(hits), len(table) - 1)]
@@ -201,7 +207,9 @@ def _toss(rows: int, rate: float, budget: int, rng: np.random.Generator) -> Ints
     return np.sort(rng.choice(rows, count, replace=False, shuffle=False))
 
 
-def allowance(outside: int, rows: int, rate: float, recall: float, delta: float, likely: float) -> Ints:
+def allowance(
+    outside: int, rows: int, rate: float, recall: float, delta: float, likely: float, reserved: int = 0
+) -> Ints:
     """The table q: how many labelled positives may lie below the cut, by their number in the tail; -1 for no cut.
 
     outside: positives known outside the tail. rows: rows of the tail. rate: of the toss. likely: labelled positives to
@@ -211,11 +219,12 @@ def allowance(outside: int, rows: int, rate: float, recall: float, delta: float,
     most = int(2 * likely + 6 * math.sqrt(likely) + 60)
     largest = int(min(rows, 1.5 * (most + 30) / rate))
     misses, positives = _classes(outside, rows, largest, recall)
+    misses = np.maximum(misses - reserved, -1)  # -1: whatever the cut, too many are missed
     best = np.full(most + 1, -1)
     low, high = 0.0, 6.0
     for strict in (-ndtri(delta), *[None] * 8):
         strict = (low + high) / 2 if strict is None else strict
-        table = _table(np.arange(most + 1), outside, rate, recall, strict)
+        table = _table(np.arange(most + 1), outside - reserved / (1 - recall), rate, recall, strict)
         if error(table, misses, positives, rate).max() <= delta:
             high, best = strict, table
         else:
@@ -229,8 +238,9 @@ def error(table: Ints, misses: Ints, positives: Ints, rate: float) -> Floats:
     reached = np.arange(table[-1] + 1)
     need = np.searchsorted(table, reached)  # labelled positives from which on so many may lie below the cut
     untossed = misses[:, None] + 1
-    log = gammaln(untossed + reached) - gammaln(untossed) - gammaln(reached + 1)
-    below = np.exp(log + untossed * math.log1p(-rate) + reached * math.log(rate))
+    failures = np.maximum(untossed, 1e-9)
+    log = gammaln(failures + reached) - gammaln(failures) - gammaln(reached + 1)
+    below = np.exp(log + failures * math.log1p(-rate) + reached * math.log(rate))
     rest = np.maximum(positives[:, None] - untossed - reached, -1)
     above = need - reached
     enough = bdtrc(np.maximum(above - 1, 0), np.maximum(rest, 1), rate)
@@ -256,7 +266,7 @@ def _classes(outside: int, rows: int, largest: int, recall: float) -> tuple[Ints
     return misses, np.minimum(positives, rows)
 
 
-def _table(hits: Ints, outside: int, rate: float, recall: float, strict: float) -> Ints:
+def _table(hits: Ints, outside: float, rate: float, recall: float, strict: float) -> Ints:
     table = np.floor(_threshold(hits.astype(np.float64), np.asarray(outside), np.asarray(rate), recall, strict)).astype(
         np.int64
     )
@@ -267,7 +277,7 @@ def _threshold(hits: Floats, outside: npt.NDArray[np.number], rate: Floats, reca
     """Labelled positives that may lie below the cut, by the normal curve: their mean if just too many are missed,
     less `strict` standard deviations of (1 - rate) x + (1 - recall) hits."""
     positives = (hits + 1) / rate
-    misses = (1 - recall) * (outside + positives)
+    misses = np.maximum((1 - recall) * (outside + positives), 0)
     spread = recall**2 * misses * rate + (1 - recall) ** 2 * rate * np.maximum((1 - rate) * positives - misses, 0)
     least: Floats = ((1 - recall) * (rate * outside + hits) - strict * np.sqrt(spread) + _SHIFT) / (1 - rate)
     return least
