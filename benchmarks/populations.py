@@ -89,9 +89,9 @@ def read(path: Path, aggregate: str) -> Population:
 
 
 def _truth(text: str) -> float:
-    return {"true": 1.0, "false": 0.0}.get(text.strip().lower()) or float(
-        text.strip().lower() not in ("false", "0", "0.0", "")
-    )
+    """A label as a number: "True", "False", or a count."""
+    word = text.strip().lower()
+    return {"true": 1.0, "false": 0.0, "": 0.0}[word] if word in ("true", "false", "") else float(word)
 
 
 def _there(name: str) -> bool:

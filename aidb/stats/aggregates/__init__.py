@@ -25,7 +25,7 @@ __all__ = ["Answers", "Estimate", "GroupEstimates", "estimate", "estimate_groups
 Label: TypeAlias = Callable[[Ints], npt.ArrayLike]
 """Row numbers, distinct and never asked before, to (m,) values, or (m, 2) of sum and rows for an average; NaN: failed."""
 
-VISIBLE = 4.0
+VISIBLE = 8.0
 """A row is taken with certainty if its share of the summed proxy reaches the error divided by this."""
 USUAL = 0.05
 """The error that decides of such rows where no relative error is asked for."""

@@ -12,6 +12,9 @@ from aidb.stats.aggregates.strata import Floats
 LEAST = 0.05
 """No stratum is sampled at less than this share of the rate of the whole."""
 
+ROUNDS = 8
+"""Times that the weights of several needs are changed; they need not be exact, the next look decides."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -43,32 +46,34 @@ def allocate(needs: Sequence[Need], least: Floats, rows: Floats) -> Floats:
     a = np.array([w.a / max(w.most, 1e-300) for w in open_needs])
     b = np.array([w.b / max(w.most, 1e-300) for w in open_needs])
     weights = np.full(len(open_needs), 1 / len(open_needs))
-    best = rows
-    for _ in range(1 if len(open_needs) == 1 else 25):
-        n = _solve(weights @ a, weights @ b, least, rows, 1.0)
+
+    def met(n: Floats) -> Floats:
         safe = np.maximum(n, 1e-9)
-        met = ((a / safe + b / safe**2) * (1 - n / rows)).sum(axis=1)
-        worst = float(met.max())
-        if worst > 1:  # the mix is met, one need is not: the same mix, as strict as that need asks
-            n = _solve(weights @ a, weights @ b, least, rows, 1 / worst)
-        if n.sum() < best.sum():
-            best = n
-        if worst < 1.01:
-            break
-        weights = weights * met
+        used: Floats = ((a / safe + b / safe**2) * (1 - n / rows)).sum(axis=1)
+        return used
+
+    for _ in range(ROUNDS if len(open_needs) > 1 else 0):
+        weights = weights * met(_solve(weights @ a, weights @ b, least, rows, 1.0))
         weights /= weights.sum()
-    return best
+    n = _solve(weights @ a, weights @ b, least, rows, 1.0)
+    worst = float(met(n).max())
+    # Where the mix is met and one need is not: the same mix, as strict as that need asks.
+    return _solve(weights @ a, weights @ b, least, rows, 1 / worst) if worst > 1.001 else n
 
 
 def _solve(a: Floats, b: Floats, least: Floats, rows: Floats, most: float) -> Floats:
     """The smallest sum of n with sum (a/n + b/n^2)(1 - n/rows) <= most."""
     need, low, high = Need(a, b, most), -60.0, 60.0
+    # Right where nothing is unseen and no bound is met; the variance falls about as mu^-1/2.
+    power = float(np.clip(2 * np.log(max(float(np.sqrt(a).sum()) / most, 1e-12)), low, high))
     while high - low > 1e-3:
-        middle = (low + high) / 2
-        if need.variance(_sizes(a, b, least, rows, middle), rows) > most:
-            low = middle
-        else:
-            high = middle
+        excess = np.log(max(need.variance(_sizes(a, b, least, rows, power), rows), 1e-300) / most)
+        if -1e-3 < excess <= 0:
+            return _sizes(a, b, least, rows, power)
+        low, high = (power, high) if excess > 0 else (low, power)
+        power = power + 2 * excess + 1e-4
+        if not low < power < high:
+            power = (low + high) / 2
     return _sizes(a, b, least, rows, high)
 
 

@@ -69,9 +69,10 @@ class Fit:
 
     value: the estimate before the correction for skewness. variance: of the total. third: third central moment of the
     total. df: degrees of freedom of the variance. evidence: effective number of rows behind the variance. matches:
-    rows seen that count. heavy: from 0 (residuals of normal tails, or rare matches that are all alike) to 1 (a few
-    values make up the variance). drift: how much too low the rule of allocation makes the total. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
-    a row; unseen: (blocks,) the pseudo-observations times their variance; rows: (blocks,).
+    rows seen that count. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
+    a row; unseen: (blocks,) the pseudo-observations times their variance; rows: (blocks,); strength: (blocks,)
+    evidence of each. drift: how much too low the rule of allocation makes the total. heavy: from 0 (residuals of
+    normal tails, or rare matches that are all alike) to 1 (a few values make up the variance).
     """
 
     value: float
