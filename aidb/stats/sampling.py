@@ -52,11 +52,13 @@ def stratified(strata: npt.ArrayLike, counts: npt.ArrayLike, rng: np.random.Gene
     wanted = np.asarray(counts)
     if groups.ndim != 1 or wanted.ndim != 1:
         raise ValueError("strata and counts must have one dimension")
-    if groups.size and not np.issubdtype(groups.dtype, np.integer):
+    if not groups.size:
+        return _inverse(np.empty(0, dtype=np.int64), np.empty(0))
+    if not np.issubdtype(groups.dtype, np.integer):
         raise ValueError("strata must be whole numbers")
-    if groups.size and not 0 <= groups.min() <= groups.max() < len(wanted):
+    if not 0 <= groups.min() <= groups.max() < len(wanted):
         raise ValueError(f"strata from {groups.min()} to {groups.max()}, but counts for {len(wanted)}")
-    sizes = np.bincount(groups, minlength=len(wanted)) if groups.size else np.zeros(len(wanted), dtype=np.int64)
+    sizes = np.bincount(groups, minlength=len(wanted))
     wanted = np.minimum([_whole(count) for count in wanted.tolist()], sizes).astype(np.int64)
     # The rows in random order, then by stratum: the first ones of each stratum are a uniform sample of it.
     shuffled = rng.permutation(len(groups))

@@ -147,6 +147,7 @@ class _Test:
         self._population = population
         self._rows = rows
         self._order = rng.permutation(len(rows))
+        self._drawings: dict[int, Ints] = {}
         self._curve = curve
         self._precision = precision
         self._outside = len(population.positives())
@@ -196,7 +197,9 @@ class _Test:
 
     def _drawing(self, size: int) -> Ints:
         """A head's rows in their random order: that of the largest head without the rows that are too deep."""
-        return self._rows[self._order[self._order < size]]
+        if size not in self._drawings:
+            self._drawings[size] = self._rows[self._order[self._order < size]]
+        return self._drawings[size]
 
     def _negatives(self, size: int) -> Ints:
         """Negatives among the first 1, 2, ... rows of a head's order, as far as these are labelled without a gap."""

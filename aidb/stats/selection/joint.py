@@ -3,31 +3,29 @@
 Published methods find a cut for the recall and label every row above it. Two things are cheaper:
 
 - **The recall stage is sized for the total.** Labels spent on the certificate lift the cut, and every row that is not
-  above it need not be labelled. A pilot tells how many labels make the sum smallest, for two kinds of certificate: the
-  cell sampler (approximate, cheap even where positives are rare) and the two zones (exact; most of what it labels would
-  have to be labelled anyway).
+  above it need not be labelled. A pilot tells which certificate makes the sum smallest: the exact one, most of whose
+  labels lie above the cut anyway, or the cell sampler, which is cheap even where positives are rare.
 - **The purest rows are never labelled.** `pure_head` certifies them by a sample. The rows between head and cut are
   labelled first: their positives make room for the head's misses.
 
-If the first certificate fails, which would return the whole table, a second is tried with a part of delta that was
-kept back for it, with the plan made anew from all labels.
+If the cell sampler gives no cut, which would return the whole table, the exact certificate is tried with a part of
+delta that was kept back for it, planned anew from all labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from aidb.stats.selection import zones
+from aidb.stats.selection import verified, zones
 from aidb.stats.selection.cells import cells
 from aidb.stats.selection.head import NONE, Curve, fit, pure_head, worth_testing
 from aidb.stats.selection.pilot import Outlook, labels_needed, outlook, pilot
 from aidb.stats.selection.population import UNKNOWN, YES, Population
 from aidb.stats.selection.result import Chosen
 
-_PILOT = 200
+_PILOT = 150
 _FEWEST = 800
 """Labels that the cell sampler needs to be worth its while."""
 _WORSE = 1.3
@@ -35,14 +33,12 @@ _WORSE = 1.3
 _SECOND_TRY, _HEAD = 0.15, 0.2
 """Shares of delta: of what is meant for the recall, and of all."""
 
-Recall = Callable[[Population, float, float, np.random.Generator], Chosen]
-
 
 @dataclass(frozen=True)
 class _Stage:
-    """A recall stage: its method, its labels, and what is expected to be labelled in all."""
+    """How to find the cut: "all" labels everything above it too. labels: for it. total: expected to be bought in all."""
 
-    method: Recall
+    method: str
     labels: int
     total: float
 
@@ -68,51 +64,68 @@ def exact(population: Population, recall: float, precision: float, delta: float,
 def _run(
     population: Population, recall: float, precision: float, delta: float, rng: np.random.Generator, exact_only: bool
 ) -> Chosen:
+    if not population.left:
+        return _answer(population, _everything(population), len(population.unknown()), precision)
     expected = pilot(population, max(1, min(_PILOT, population.left // 5)), rng)
-    curve = _curve(population, population.n)
     rows = population.unknown()
+    curve = _curve(population, population.n)
     saved = worth_testing(curve, len(rows), len(rows), expected.found, precision, delta * _HEAD) / 1.3
     stage = _plan(expected, recall, delta, saved, exact_only)
-    for_head = delta * _HEAD if saved > 0.02 * stage.total else 0.0
+    for_head = delta * _HEAD if stage.method != "all" and saved > 0.02 * stage.total else 0.0
     for_recall = delta - for_head
-    chosen = _limited(population, stage, recall, (1 - _SECOND_TRY) * for_recall, rng)
-    if chosen.cut >= population.n and population.left:
-        again = _plan(outlook(population), recall, _SECOND_TRY * for_recall, saved, exact_only=True)
-        chosen = _limited(population, again, recall, _SECOND_TRY * for_recall, rng)
+    if stage.method == "all":
+        chosen = _cut(population, stage, recall, for_recall, rng)
+    else:
+        chosen = _cut(population, stage, recall, (1 - _SECOND_TRY) * for_recall, rng)
+        if chosen.cut >= population.n:
+            again = _plan(outlook(population), recall, _SECOND_TRY * for_recall, 0.0, exact_only=True)
+            chosen = _cut(population, again, recall, _SECOND_TRY * for_recall, rng)
     wrong = _label_returned(population, chosen.cut, precision, for_head, rng)
-    return _answer(population, chosen, wrong, precision, labels_needed(expected, population, recall, delta))
+    chosen = replace(chosen, labels_needed=labels_needed(expected, population, recall, delta))
+    return _answer(population, chosen, wrong, precision)
 
 
 def _plan(expected: Outlook, recall: float, delta: float, saved: float, exact_only: bool) -> _Stage:
     """The recall stage after which the fewest labels are expected in all. saved: rows that a head may save."""
+    _, total = zones.plan_total(expected, recall, delta)
+    best = _Stage("all", int(total), total)
+    most = int(0.9 * expected.rows) if saved > 0 else 0
+    for labels in np.unique(np.geomspace(min(200, most), most, 40).astype(np.int64)) if most else ():
+        design = zones.plan(expected, int(labels), recall, delta)
+        returned = 0.5 * (1 + recall) * expected.total / max(design.precision, 1e-9)
+        known = expected.found + expected.before(design.top)
+        known += design.rate * (expected.positives[-1] - expected.before(design.top))
+        total = labels + max(0.0, float(returned - known) - saved)
+        if total < best.total:
+            best = _Stage("zones", int(labels), total)
     near = expected.position(recall * expected.total - expected.found)
     far = expected.position((1 - 0.3 * (1 - recall)) * expected.total - expected.found)
     first = int(np.maximum(_FEWEST, 1.5 * near))
-    approximate = _Stage(cells, first, first + max(0.0, far - 0.7 * first - saved))
-    best = _Stage(zones.zones, expected.rows, expected.rows)
-    for labels in np.unique(np.geomspace(200, max(expected.rows, 201), 40).astype(np.int64)):
-        design = zones.plan(expected, int(labels), recall, delta)
-        returned = 0.5 * (1 + recall) * expected.total / max(design.precision, 1e-9)
-        verified = expected.found + expected.before(design.top)
-        verified += design.rate * (expected.positives[-1] - expected.before(design.top))
-        total = labels + max(0.0, returned - verified - saved)
-        if total < best.total:
-            best = _Stage(zones.zones, int(labels), total)
-    return best if exact_only or best.total <= _WORSE * approximate.total else approximate
+    total = first + max(0.0, float(far) - 0.7 * first - saved)
+    return best if exact_only or best.total <= _WORSE * total else _Stage("cells", first, total)
 
 
-def _limited(population: Population, stage: _Stage, recall: float, delta: float, rng: np.random.Generator) -> Chosen:
+def _cut(population: Population, stage: _Stage, recall: float, delta: float, rng: np.random.Generator) -> Chosen:
     """The recall stage, with no more labels than it is given; everything is labelled if that is as cheap."""
     unknown = population.unknown()
-    if stage.labels >= len(unknown) and population.left >= len(unknown):
+    limited = population.left < len(unknown)
+    if not limited and stage.labels >= len(unknown):
         population.ask(unknown)
         return Chosen(0, "guaranteed", "all", 1.0)
+    if not limited and stage.method == "all":
+        return verified.exact(population, recall, delta, rng)
+    if not population.left:
+        return _everything(population)
     whole = population.budget
     population.budget = population.used + min(stage.labels, population.left)
     try:
-        return stage.method(population, recall, delta, rng)
+        return (cells if stage.method == "cells" else zones.zones)(population, recall, delta, rng)
     finally:
         population.budget = whole
+
+
+def _everything(population: Population) -> Chosen:
+    return Chosen(population.n, "guaranteed", "all", 1.0)
 
 
 def _label_returned(population: Population, cut: int, precision: float, delta: float, rng: np.random.Generator) -> int:
@@ -145,8 +158,8 @@ def _curve(population: Population, cut: int) -> Curve:
     return fit(places, population.labels[known] == YES)
 
 
-def _answer(population: Population, recall: Chosen, wrong: int, precision: float, needed: int) -> Chosen:
-    """What is returned, and what is sure of its precision."""
+def _answer(population: Population, recall: Chosen, wrong: int, precision: float) -> Chosen:
+    """What is returned, and what is sure of its precision, with `wrong` negatives at most among unlabelled rows."""
     unlabelled = len(population.unknown(0, recall.cut))
     returned = unlabelled + len(population.positives())
     sure = 1 - wrong / returned if returned else 1.0
@@ -156,4 +169,4 @@ def _answer(population: Population, recall: Chosen, wrong: int, precision: float
             f"The labels ran out before the precision target could be certified: {unlabelled} returned rows are "
             f"unlabelled, and only a precision of {sure:.3f} is certain. The recall target holds.",
         )
-    return Chosen(recall.cut, recall.mode, recall.method, recall.certified_recall, sure, needed, notes)
+    return replace(recall, certified_precision=sure, notes=notes)
