@@ -48,6 +48,7 @@ class Plan:
     trust: float = 0.75
 
 
+SURE = 0.3
 USUAL = Plan()
 STRICT = Plan(near=2.5, beyond=2.0, safety=2.0)
 """For recalls above 0.92, where the usual plan promises too much."""
@@ -129,6 +130,8 @@ class _Grid:
         by_score = by_rank
         if self.scores is not None and self.scores[0] > 0:
             by_score = _shares(np.add.reduceat(np.sqrt(self.scores), self.edges[:-1]))
+            sure = _shares(np.add.reduceat(self.scores / (1.05 - self.scores), self.edges[:-1]))
+            by_score = (1 - SURE) * by_score + SURE * sure
         bottom = _shares(self.sizes / (self.n - self.middle + edge))
         lowest = _shares(np.where(self.edges[:-1] >= self.lowest, self.sizes, 0.0))
         return 0.4 * by_score + 0.5 * by_rank + 0.05 * _shares(self.sizes) + 0.025 * (bottom + lowest)
@@ -258,7 +261,10 @@ class _Certificate:
         grid, sample = self._grid, self._sample
         deepest = int(sample.hits[-1]) if len(sample.hits) else 0
         place = np.minimum(self._plan.beyond * np.maximum(self._cuts, deepest), grid.n - 1).astype(np.int64)
-        unseen = sample.weight(place) - 1
+        deeper = np.where(grid.edges[:-1] >= deepest, sample.weight(grid.edges[:-1]), 1.0)
+        least_watched = np.maximum.accumulate(deeper)  # the very bottom is watched again, which must not count
+        at = np.searchsorted(grid.edges, place, side="right") - 1
+        unseen = np.maximum(sample.weight(place), least_watched[at]) - 1
         mean, square = self._missed + unseen, self._missed_spread + unseen**2
         scale = np.divide(square, mean, out=np.zeros_like(mean), where=mean > 0)
         shape = np.divide(mean, scale, out=np.ones_like(mean), where=scale > 0)

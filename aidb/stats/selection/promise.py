@@ -13,7 +13,7 @@ from aidb.stats.selection.population import Floats, Ints
 BAND = 3.0
 SURE = 0.98
 TRACE = 1e-4
-EVIDENCE = 1.5
+EVIDENCE = 0.5
 RIVAL = 2.0
 
 
