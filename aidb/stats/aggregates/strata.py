@@ -16,6 +16,8 @@ STRATA = 8
 """Strata that hold equal shares of the weight; more gave nothing where they were tried."""
 FLOOR = 0.1
 """Added to each weight, as a share of the mean weight: rows of a low proxy are never forgotten."""
+PART = 1 << 20
+"""Rows handled at a time while the strata are cut."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,14 @@ def cut(scores: npt.ArrayLike | None, n: int, visible: float, strata: int = STRA
     ordered = np.sort(proxy[~missing] if missing.any() else proxy)
     if not len(ordered):
         return packed(np.zeros(n), np.zeros(n, np.uint8))
-    rise = ordered.astype(np.float64) - float(low)
-    weight = np.sqrt(rise)
-    weight += FLOOR * (weight.mean() or 1.0)
-    sure = _sure(rise, weight, visible, strata)
-    mass = np.cumsum(weight[: len(ordered) - sure])
-    if len(mass):
-        at = np.searchsorted(mass, mass[-1] * np.arange(1, strata) / strata, side="right")
-        edges = np.unique(ordered[np.minimum(at, len(mass) - 1)])
-    else:
-        edges = ordered[:0]
-    codes = np.searchsorted(edges, proxy, side="right").astype(np.uint8)
+    edges, top = _edges(ordered, visible, strata)
+    codes = np.empty(n, np.uint8)
+    for part in _parts(n):
+        codes[part] = np.searchsorted(edges, proxy[part], side="right")
     last = len(edges)
     certain: tuple[int, ...] = ()
-    if sure:
-        codes[proxy >= ordered[len(ordered) - sure]] = last + 1
+    if top is not None:
+        codes[proxy >= top] = last + 1
         certain = (last + 1,)
     if missing.any():
         codes[missing] = last + 2
@@ -86,18 +81,47 @@ def cut(scores: npt.ArrayLike | None, n: int, visible: float, strata: int = STRA
     return packed(proxy, codes, certain)
 
 
-def _sure(rise: Floats, weight: Floats, visible: float, strata: int) -> int:
-    """How many of the largest rows to take with certainty; whole groups of equal proxy, at most one stratum's worth."""
-    total = rise.sum()
-    most = min(len(rise), max(4 * strata, int(1 / visible) + 1))
-    top = rise[::-1][:most]
-    left = weight.sum() - np.concatenate(([0.0], np.cumsum(weight[::-1][:most])[:-1]))
-    big = ((top >= visible * total) & (top > 0)) | ((weight[::-1][:most] >= left / strata) & (top > 0))
-    count = int(np.argmin(big)) if not big.all() else most
-    # Equal proxies stay together: if the group of the last one goes on, the whole group is left to sampling.
-    while 0 < count < len(rise) and rise[len(rise) - count] == rise[len(rise) - count - 1]:
-        count -= 1
-    return count
+def _parts(n: int) -> list[slice]:
+    """A million rows at a time, so that no temporary array is as long as the table."""
+    return [slice(start, min(start + PART, n)) for start in range(0, n, PART)]
+
+
+def _edges(
+    ordered: npt.NDArray[np.floating[Any]], visible: float, strata: int
+) -> tuple[npt.NDArray[np.floating[Any]], float | None]:
+    """The proxy where each stratum but the first begins, and from where on rows are taken with certainty.
+
+    ordered: (n,) finite, rising, at least one.
+    """
+    n, low = len(ordered), float(ordered[0])
+
+    def root(part: slice) -> Floats:
+        return np.sqrt(ordered[part].astype(np.float64) - low)
+
+    floor = FLOOR * (sum(float(root(part).sum()) for part in _parts(n)) / n or 1.0)
+    total = float(ordered.sum(dtype=np.float64)) - n * low
+    most = min(n, max(4 * strata, int(1 / visible) + 1))
+    heads = ordered[::-1][:most].astype(np.float64) - low
+    weight = np.sqrt(heads) + floor
+    mass = floor * n + sum(float(root(part).sum()) for part in _parts(n))
+    left = mass - np.concatenate(([0.0], np.cumsum(weight)[:-1]))
+    big = (heads > 0) & ((heads >= visible * total) | (weight >= left / strata))
+    sure = most if big.all() else int(np.argmin(big))
+    # Equal proxies stay together: if there are more like the last one, all of these are left to sampling.
+    while 0 < sure < n and ordered[n - sure] == ordered[n - sure - 1]:
+        sure -= 1
+    top = float(ordered[n - sure]) if sure else None
+    rest = _parts(n - sure)
+    if not rest:
+        return ordered[:0], top
+    sums = np.cumsum([float((root(part) + floor).sum()) for part in rest])
+    edges = []
+    for wanted in sums[-1] * np.arange(1, strata) / strata:
+        place = min(int(np.searchsorted(sums, wanted, side="right")), len(rest) - 1)
+        inside = np.cumsum(root(rest[place]) + floor) + (sums[place - 1] if place else 0.0)
+        at = rest[place].start + min(int(np.searchsorted(inside, wanted, side="right")), len(inside) - 1)
+        edges.append(ordered[at])
+    return np.unique(np.array(edges, dtype=ordered.dtype)), top
 
 
 def packed(proxy: npt.NDArray[np.floating[Any]], codes: npt.NDArray[np.uint8], certain: Sequence[int] = ()) -> Strata:
@@ -109,8 +133,8 @@ def packed(proxy: npt.NDArray[np.floating[Any]], codes: npt.NDArray[np.uint8], c
     small: type[np.integer[Any]] = np.int32 if len(codes) < 2**31 else np.int64
     members = tuple(np.flatnonzero(codes == k).astype(small) for k in range(len(there)))
     sizes = np.array([len(m) for m in members], dtype=np.int64)
-    sums = np.bincount(codes, proxy, minlength=len(there))
-    return Strata(proxy, codes, members, sizes, sums / np.maximum(sizes, 1), np.isin(there, list(certain)))
+    means = np.array([proxy[m].mean(dtype=np.float64) for m in members], dtype=np.float64)
+    return Strata(proxy, codes, members, sizes, means, np.isin(there, list(certain)))
 
 
 class Draws:
