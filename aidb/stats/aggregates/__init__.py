@@ -269,7 +269,7 @@ def _interval(method: str, bounds: tuple[float, float] | None, rng: np.random.Ge
     if method == "bootstrap":
         return uniform.bootstrap(uniform.RESAMPLES, rng)
     if bounds is not None and method in ("ebs", "betting"):
-        return uniform.ebs(bounds) if method == "ebs" else uniform.betting(bounds)
+        return uniform.ebs(bounds) if method == "ebs" else uniform.betting(bounds, rng)
     return uniform.ppi if method == "ppi" else uniform.clt
 
 

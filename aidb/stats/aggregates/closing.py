@@ -46,6 +46,7 @@ def close(
     if kind == "count":  # what was seen is there
         low = max(low, float(y.sum()) + known_y)
         value = max(value, low)
+        high = max(high, value)
     return value, low, high, _keeps(goal, value, low, high) and (fit.matches >= MATCHES or reached.complete)
 
 
@@ -74,6 +75,7 @@ def close_uniform(
     if kind == "count":
         low = max(low, float(y.sum()) + known_y)
         value = max(value, low)
+        high = max(high, value)
     matches = int(np.count_nonzero(y if d is None else d))
     return value, low, high, _keeps(goal, value, low, high) and matches >= MATCHES
 

@@ -112,9 +112,14 @@ def ebs(bounds: Bounds) -> Interval:
     return _bounded(bounds, lambda y, p, n: intervals.empirical_bernstein(y, p, low=bounds[0], high=bounds[1]))
 
 
-def betting(bounds: Bounds) -> Interval:
+def betting(bounds: Bounds, rng: np.random.Generator) -> Interval:
     """The wealth of a bettor, without replacement (Waudby-Smith and Ramdas 2024)."""
-    return _bounded(bounds, lambda y, p, n: intervals.betting(y, p, low=bounds[0], high=bounds[1], population=n))
+
+    def mean(y: Floats, probability: float, n: int) -> intervals.Interval:
+        # A batch is a random set of rows, not in random order; the bettor needs them in random order.
+        return intervals.betting(rng.permutation(y), probability, low=bounds[0], high=bounds[1], population=n)
+
+    return _bounded(bounds, mean)
 
 
 def _bounded(bounds: Bounds, mean: Callable[[Floats, float, int], intervals.Interval]) -> Interval:
