@@ -125,8 +125,8 @@ def pure_head(
     rows: ranks, ascending. Nothing may be known of the first `largest` of them; what is known of others counts as the
     positives outside. Failed rows count as negative. Never asks for more than `population.left`.
     """
-    test = _Test(population, rows[:largest], curve, precision, delta, rng)
     sizes = _sizes(largest)
+    test = _Test(population, rows, sizes, curve, precision, delta, rng)
     certified = 0
     while True:
         while sizes and test.passes(sizes[0]):
@@ -142,16 +142,25 @@ class _Test:
     """The tests of all heads, on one random order of the rows of the largest."""
 
     def __init__(
-        self, population: Population, rows: Ints, curve: Curve, precision: float, delta: float, rng: np.random.Generator
+        self,
+        population: Population,
+        rows: Ints,
+        sizes: list[int],
+        curve: Curve,
+        precision: float,
+        delta: float,
+        rng: np.random.Generator,
     ) -> None:
         self._population = population
         self._rows = rows
-        self._order = rng.permutation(len(rows))
-        self._drawings: dict[int, Ints] = {}
         self._curve = curve
         self._precision = precision
         self._outside = len(population.positives())
         self._goal = log(1 / delta)
+        # A head's rows in their random order: that of the next larger one without the rows that are too deep.
+        order = rng.permutation(sizes[-1] if sizes else 0)
+        self._order = {size: (order := order[order < size]) for size in reversed(sizes)}
+        self._known = np.empty(0, dtype=np.int64)  # positions that the test labelled, ascending
 
     def passes(self, size: int) -> bool:
         """Whether a head is certified by what is known now."""
@@ -166,46 +175,43 @@ class _Test:
     def cost(self, size: int) -> int | None:
         """About how many more labels a head's test needs; None if it does not look like passing, or there are too few."""
         negatives = self._negatives(size)
-        labels = self._population.labels[self._rows[:size]]
-        known = labels != UNKNOWN
-        wrong = np.count_nonzero(known & (labels != YES))
-        rate = (_TRUST * self._curve.negative(size) + wrong) / (_TRUST + np.count_nonzero(known))
+        known = self._known[: np.searchsorted(self._known, size)]
+        wrong = np.count_nonzero(self._labels(known) != YES)
+        rate = (_TRUST * self._curve.negative(size) + wrong) / (_TRUST + len(known))
         speed = _divergence(rate, (self._room(size) + 1) / size)
         if speed <= 0:
             return None
         wealth = float(self._wealth(size, negatives)[-1]) if len(negatives) else 0.0
         more = max(self._goal - wealth + 0.5, 0.0) / speed
         more = more / (1 + more / size)  # a draw without replacement tells more
-        until = self._drawing(size)[: len(negatives) + ceil(more)]
-        cost = int(np.count_nonzero(self._population.labels[until] == UNKNOWN))
+        cost = int(np.count_nonzero(self._labels(self._order[size][: len(negatives) + ceil(more)]) == UNKNOWN))
         return cost if 0 < cost <= self._population.left else None
 
     def draw(self, size: int, count: int) -> None:
         """Label the next `count` unlabelled rows of a head."""
-        drawing = self._drawing(size)
-        self._population.ask(drawing[self._population.labels[drawing] == UNKNOWN][:count])
+        ahead = self._order[size][: len(self._known) + count]  # no more than the known ones are to be passed over
+        chosen = ahead[self._labels(ahead) == UNKNOWN][:count]
+        self._population.ask(self._rows[chosen])
+        self._known = np.sort(np.concatenate([self._known, chosen]))
 
     def head(self, size: int) -> Head:
         """A certified head, as it is now."""
-        labels = self._population.labels[self._rows[:size]]
-        unknown = int(np.count_nonzero(labels == UNKNOWN))
-        seen = size - unknown - int(np.count_nonzero(labels == YES))
-        return Head(size, min(self._room(size) - seen, unknown))
+        known = self._known[: np.searchsorted(self._known, size)]
+        seen = int(np.count_nonzero(self._labels(known) != YES))
+        return Head(size, min(self._room(size) - seen, size - len(known)))
 
     def _room(self, size: int) -> int:
         return floor((1 - self._precision) * (size + self._outside) + 1e-9)
 
-    def _drawing(self, size: int) -> Ints:
-        """A head's rows in their random order: that of the largest head without the rows that are too deep."""
-        if size not in self._drawings:
-            self._drawings[size] = self._rows[self._order[self._order < size]]
-        return self._drawings[size]
+    def _labels(self, positions: Ints) -> Labels:
+        labels: Labels = self._population.labels[self._rows[positions]]
+        return labels
 
     def _negatives(self, size: int) -> Ints:
         """Negatives among the first 1, 2, ... rows of a head's order, as far as these are labelled without a gap."""
-        labels = self._population.labels[self._drawing(size)]
+        labels = self._labels(self._order[size][: len(self._known) + 1])
         unknown = labels == UNKNOWN
-        end = int(np.argmax(unknown)) if unknown.any() else size
+        end = int(np.argmax(unknown)) if unknown.any() else len(labels)
         return np.cumsum(labels[:end] != YES)
 
     def _wealth(self, size: int, negatives: Ints) -> Floats:
