@@ -62,8 +62,8 @@ def test_other_recalls_hold_too(recall):
     assert misses(scores, truth, 600, 40, recall) <= tolerated(40)
 
 
-def noisy(scores, truth, random):
-    return np.clip(scores + random.normal(scale=0.05, size=len(scores)), 0, 1)
+def noisy(scores, truth, random, deviation=0.05):
+    return np.clip(scores + random.normal(scale=deviation, size=len(scores)), 0, 1)
 
 
 def buried(scores, truth, random):
@@ -96,7 +96,7 @@ def test_recall_holds_on_proxies_that_are_noisy_fail_or_lie(spoil):
 def test_a_noisy_proxy_is_refused_by_the_promise_of_its_scores(monkeypatch):
     monkeypatch.setattr(module, "misplaced", lambda scores, positive: False)
     scores, truth = calibrated(n=100_000, a=0.01, seed=5)
-    spoilt = noisy(scores, truth, np.random.default_rng(6))
+    spoilt = noisy(scores, truth, np.random.default_rng(6), 0.02)
     notes = [" ".join(answer(spoilt, truth, 1000, seed).notes) for seed in range(10)]
     assert any("promise more positives" in note for note in notes)
     assert not any("promise more positives" in " ".join(answer(scores, truth, 1000, seed).notes) for seed in range(10))

@@ -43,12 +43,11 @@ class Plan:
     zone: float = 0.7
     close: float = 0.15
     near: float = 5.0
-    beyond: float = 1.3
+    beyond: float = 1.15
     safety: float = 1.5
     trust: float = 0.75
 
 
-SURE = 0.3
 USUAL = Plan()
 STRICT = Plan(near=2.5, beyond=2.0, safety=2.0)
 """For recalls above 0.92, where the usual plan promises too much."""
@@ -72,7 +71,7 @@ def cells(
     if cut is None:
         _finish(population, population.n)
         return _everything(population, why, needed)
-    rank = int(grid.rows[cut]) if cut < grid.n else population.n
+    rank = int(grid.rows[cut])
     blind = len(population.unknown(rank))
     looked = int(np.count_nonzero(sample.rows >= cut))
     _finish(population, rank)
@@ -121,7 +120,8 @@ class _Grid:
     def _first(self) -> Floats:
         """Labels per bin of the pilot, as shares.
 
-        By score, as importance sampling would have it; by the logarithm of the rank, so that little depends on the size
+        By score, as importance sampling would have it; where the proxy is sure, as a miss tells most there (see
+        `misplaced`); by the logarithm of the rank, so that little depends on the size
         of the scores; a few everywhere; a few at the very bottom, where those land that the proxy gets wrong or has no
         answer for: rows next to the last, and those that share the lowest score.
         """
@@ -131,7 +131,7 @@ class _Grid:
         if self.scores is not None and self.scores[0] > 0:
             by_score = _shares(np.add.reduceat(np.sqrt(self.scores), self.edges[:-1]))
             sure = _shares(np.add.reduceat(self.scores / (1.05 - self.scores), self.edges[:-1]))
-            by_score = (1 - SURE) * by_score + SURE * sure
+            by_score = (by_score + sure) / 2
         bottom = _shares(self.sizes / (self.n - self.middle + edge))
         lowest = _shares(np.where(self.edges[:-1] >= self.lowest, self.sizes, 0.0))
         return 0.4 * by_score + 0.5 * by_rank + 0.05 * _shares(self.sizes) + 0.025 * (bottom + lowest)
@@ -242,7 +242,7 @@ class _Certificate:
                 "At every score fewer rows are positive than it says, by one factor: a share of the rows seems to carry "
                 "the score of another row. So every row is returned but those that were found negative."
             )
-        labels = self._balance() <= 0
+        labels = (self._balance() <= 0) & (self._cuts < grid.n)  # a cut below the last row leaves nothing out
         fine = labels & (self._warned() <= self._plan.trust * self._allowed * self._kept)
         if fine.any():
             return int(self._cuts[np.argmax(fine)]), ""

@@ -11,10 +11,16 @@ import numpy as np
 from aidb.stats.selection.population import Floats, Ints
 
 BAND = 3.0
+"""The band in which a promise is checked reaches from the cut up to the cut divided by this."""
 SURE = 0.98
+"""No score is taken for surer than this: a single miss at a score of 1 would decide everything."""
 TRACE = 1e-4
-EVIDENCE = 0.5
+"""Rows of a lower score say nothing about a shortfall; and a chance that is left to rows whose score is elsewhere."""
+EVIDENCE = 0.75
+"""Log likelihood by which a common factor must beat the scores as they are. Low: a false alarm costs precision in one
+answer out of nine, a missed alarm the recall."""
 RIVAL = 2.0
+"""Log likelihood by which a logistic curve must beat the factor, so that the proxy counts as crooked and no more."""
 
 
 def promised(scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Floats, pseudo: Floats) -> Floats:
