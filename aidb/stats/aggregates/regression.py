@@ -17,8 +17,11 @@ COMPATIBLE = 1.5
 """Standard errors by which the logarithms of two variances may differ and still be pooled."""
 UNSEEN = 1.0
 """Pseudo-observations of a typical matching row, spread over the blocks where little was seen."""
-LEVEL = 0.8
-"""Share of the failure probability that the t quantile spends; the rest is for the looks before the last."""
+LEVEL, LEVEL_EVEN = 0.8, 0.92
+"""Share of the failure probability that the t quantile spends; the rest is for what looking and allocating by the
+same rows costs. Where all strata are sampled at the same rate, nothing was allocated and less is kept back."""
+UNEVEN = 0.05
+"""Squared coefficient of variation of the rates from which on they count as uneven."""
 INFLATION, INFLATION_MOST = 4.0, 0.12
 """The quantile grows by INFLATION / evidence, at most by INFLATION_MOST."""
 TAIL, TAIL_MOST = 0.8, 0.2
@@ -44,6 +47,9 @@ class Sample:
         self.open = np.clip(1 - asked / self.rows, 0, 1)
         self.rate = asked / self.rows
         self.certain = strata.certain
+        share = self.rows / self.rows.sum()
+        rate = float((share * self.rate).sum())
+        self.uneven = float((share * (self.rate / rate - 1) ** 2).sum()) if rate > 0 else 0.0
         centre = strata.means[codes]
         gap = proxy - centre
         mean_gap = self.mean(gap)
@@ -72,7 +78,8 @@ class Fit:
     rows seen that count. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
     a row; unseen: (blocks,) the pseudo-observations times their variance; rows: (blocks,); strength: (blocks,)
     evidence of each. drift: how much too low the rule of allocation makes the total. heavy: from 0 (residuals of
-    normal tails, or rare matches that are all alike) to 1 (a few values make up the variance).
+    normal tails, or rare matches that are all alike) to 1 (a few values make up the variance). level: share of the
+    failure probability that the quantile spends.
     """
 
     value: float
@@ -89,10 +96,11 @@ class Fit:
     strength: Floats
     drift: float
     heavy: float
+    level: float
 
     def quantile(self, failure: float) -> float:
         """Half width of the interval in standard errors, for this probability of failure."""
-        t = float(-special.stdtrit(max(self.df, 3.0), LEVEL * failure / 2))
+        t = float(-special.stdtrit(max(self.df, 3.0), self.level * failure / 2))
         tail = TAIL * self.heavy / np.sqrt(max(self.evidence, 1.0))
         return float(t * (1 + min(INFLATION / max(self.evidence, 1.0), INFLATION_MOST) + min(tail, TAIL_MOST)))
 
@@ -226,6 +234,7 @@ def _spread(
         rows=rows_b,
         strength=evidence,
         drift=drift,
+        level=LEVEL_EVEN + (LEVEL - LEVEL_EVEN) * min(sample.uneven / UNEVEN, 1.0),
         heavy=float(np.clip(1 - 3 * behind / max(alike, 1.0), 0, 1)),
     )
 
