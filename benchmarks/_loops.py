@@ -1,8 +1,8 @@
 """Loops as a careful person writes them by hand around onnxruntime and PyAV, to be compared with.
 
 One thread decodes. The network runs in as many threads as there are processors, each call on one of them: measured
-faster than calls that are spread over all processors, since nothing waits for anything. Pictures are prepared by
-OpenCV's own functions, boxes thinned out by OpenCV's, and the rows are kept in a list.
+faster than calls that are spread over all processors, since nothing waits for anything. Pictures are resized and
+boxes thinned out by OpenCV's own functions, and the rows are kept in a list.
 """
 
 from __future__ import annotations
@@ -43,11 +43,13 @@ class Yolox:
 
     def candidates(self, raw: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes (x, y, width, height), scores, classes."""
+        likely = np.flatnonzero(raw[:, 4] > least)  # few of thousands, and a product can't exceed its factor
+        raw, cells, strides = raw[likely], self.cells[likely], self.strides[likely]
         best = raw[:, 5:].argmax(1)
         scores = raw[:, 4] * raw[np.arange(len(raw)), 5 + best]
         found = scores > least
-        centers = (raw[found, :2] + self.cells[found]) * self.strides[found]
-        sizes = np.exp(raw[found, 2:4]) * self.strides[found]
+        centers = (raw[found, :2] + cells[found]) * strides[found]
+        sizes = np.exp(raw[found, 2:4]) * strides[found]
         return np.concatenate([centers - sizes / 2, sizes], 1), scores[found], best[found]
 
 
@@ -105,9 +107,12 @@ class Loop:
         ratio = min(net.size / h, net.size / w)
         new_h, new_w = int(h * ratio), int(w * ratio)
         top, left = ((net.size - new_h) // 2, (net.size - new_w) // 2) if net.center else (0, 0)
-        canvas = np.full((net.size, net.size, 3), 114, np.uint8)
-        canvas[top : top + new_h, left : left + new_w] = cv2.resize(image, (new_w, new_h))
-        raw = self._run(cv2.dnn.blobFromImage(canvas, net.scale, swapRB=net.swap))[0]
+        batch = np.full((1, 3, net.size, net.size), 114 * net.scale, np.float32)
+        colors = cv2.split(cv2.resize(image, (new_w, new_h)))
+        for plane, color in zip(batch[0], reversed(colors) if net.swap else colors, strict=True):
+            # Three times faster than cv2.dnn.blobFromImage, which copies the picture before it turns its axes round.
+            np.multiply(color, np.float32(net.scale), out=plane[top : top + new_h, left : left + new_w])
+        raw = self._run(batch)[0]
         boxes, scores, classes = net.candidates(raw, self._least)
         if not len(boxes):
             return []

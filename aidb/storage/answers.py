@@ -78,23 +78,22 @@ class AnswerWriter:
 
     def _write(self, batch: AnsweredBatch) -> None:
         fill = batch.fill
-        row = self._db.execute(f"SELECT nextval('{INTERNAL}.call_ids')").fetchall()
+        table, n = answer_table(batch), batch.keys.num_rows
+        row = self._db.execute(
+            f"INSERT INTO {INTERNAL}.calls VALUES (nextval('{INTERNAL}.call_ids'), ?, ?, ?, ?, ?, ?, ?) "
+            "RETURNING call_id",
+            [fill.id, batch.started, batch.seconds, n, table.num_rows, len(batch.failures), batch.device],
+        ).fetchall()
         call = int(row[0][0])
         if fill.sequential:
             self._forget(batch)
-        table = answer_table(batch)
         if table.num_rows:
             self._insert(fill.rows, table)
-        n = batch.keys.num_rows
         failed = np.zeros(n, bool)
         failed[[f.row for f in batch.failures]] = True
         ledger = batch.keys.append_column("_call", pa.repeat(pa.scalar(call, pa.int64()), n))
         ledger = ledger.append_column("_failed", pa.array(failed))
         self._insert(fill.ledger, ledger.filter(pa.array(~failed)) if batch.again else ledger)
-        self._db.execute(
-            f"INSERT INTO {INTERNAL}.calls VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [call, fill.id, batch.started, batch.seconds, n, table.num_rows, len(batch.failures), batch.device],
-        )
         if self._troubled is None:
             rows = self._db.execute(f"SELECT DISTINCT fill FROM {INTERNAL}.errors").fetchall()
             self._troubled = {int(fill) for (fill,) in rows}

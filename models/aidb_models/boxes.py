@@ -110,8 +110,8 @@ def suppress(
     keep their order, so the result is deterministic. One pass over the boxes that stay, each vectorised.
     """
     order = np.argsort(-scores, kind="stable")
-    if not len(order):
-        return order
+    if len(order) < 2:
+        return order[:limit]
     # Classes are moved apart, so that boxes of different ones never overlap.
     apart = class_ids[order].astype(np.float64) * (boxes.max() - boxes.min() + 1.0)
     moved = boxes[order] + apart[:, None]

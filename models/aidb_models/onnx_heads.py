@@ -6,7 +6,7 @@ the answers for a batch into columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +21,8 @@ from aidb_models.pictures import Placement
 from aidb_models.vectors import vector_column, vector_output
 
 Answer = list[NDArray[Any]]
+Part = tuple[Answer, Sequence[Placement]]
+"""A network's answer for some pictures of a batch, and where these lie in its input."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Head(Protocol):
         """
         ...
 
-    def read(self, answer: Answer, placements: Sequence[Placement]) -> Columns:
-        """Columns for a batch; ``answer`` holds the outputs that `settle` asked for."""
+    def read(self, parts: Iterable[Part]) -> Columns:
+        """Columns for a batch, whose answers come part by part and hold the outputs that `settle` asked for."""
         ...
 
 
@@ -119,19 +121,28 @@ class Detect:
         self._overlap = PRESETS[family].iou if self.iou is None else self.iou
         return family, ssd_order(names, first) if self._decoder == "ssd" else (0,)
 
-    def read(self, answer: Answer, placements: Sequence[Placement]) -> Columns:
+    def read(self, parts: Iterable[Part]) -> Columns:
         """See `Head`."""
-        found = Detections(self._classes)
-        for i, placement in enumerate(placements):
-            boxes, scores, ids = DECODERS[self._decoder](self._of_picture(answer, i), self._asked)
-            boxes = placement.back(boxes)
-            good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-            if self._kept is not None:
-                good &= np.isin(ids, self._kept)
-            boxes, scores, ids = boxes[good], scores[good], ids[good]
-            best = suppress(boxes, scores, ids, self._overlap, self.max_det)
-            found.add(i, boxes[best], scores[best], ids[best])
+        found, row = Detections(self._classes), 0
+        for answer, placements in parts:
+            for i, placement in enumerate(placements):
+                found.add(row, *self._boxes(self._of_picture(answer, i), placement))
+                row += 1
+            del answer  # before the next one is made
         return found.columns()
+
+    def _boxes(self, answer: Answer, placement: Placement) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Boxes in pixels of the picture, scores, and class numbers, of those that stay; best first."""
+        boxes, scores, ids = DECODERS[self._decoder](answer, self._asked)
+        if not len(boxes):
+            return boxes, scores, ids
+        boxes = placement.back(boxes)
+        good = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        if self._kept is not None:
+            good &= np.isin(ids, self._kept)
+        boxes, scores, ids = boxes[good], scores[good], ids[good]
+        best = suppress(boxes, scores, ids, self._overlap, self.max_det)
+        return boxes[best], scores[best], ids[best]
 
     def _of_picture(self, answer: Answer, i: int) -> Answer:
         return answer if self.one_by_one else [output[i] for output in answer]
@@ -155,9 +166,9 @@ class Classify:
         self._classes = named(self.given, answer[0].shape[1], "the network")
         return self.family, (0,)
 
-    def read(self, answer: Answer, placements: Sequence[Placement]) -> Columns:
+    def read(self, parts: Iterable[Part]) -> Columns:
         """See `Head`."""
-        return classes_found(probabilities(answer[0].reshape(len(placements), -1), self.activation), self._classes)
+        return classes_found(probabilities(_joined(parts), self.activation), self._classes)
 
 
 @dataclass
@@ -184,6 +195,11 @@ class Embed:
             )
         return self.family, (0,)
 
-    def read(self, answer: Answer, placements: Sequence[Placement]) -> Columns:
+    def read(self, parts: Iterable[Part]) -> Columns:
         """See `Head`."""
-        return {"embedding": vector_column(answer[0].reshape(len(placements), -1), self.normalize)}
+        return {"embedding": vector_column(_joined(parts), self.normalize)}
+
+
+def _joined(parts: Iterable[Part]) -> NDArray[Any]:
+    """First outputs as one array ``[batch, numbers]``."""
+    return np.concatenate([answer[0].reshape(len(placements), -1) for answer, placements in parts])
