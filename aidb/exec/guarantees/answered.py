@@ -18,7 +18,7 @@ from aidb.plan.parts import Shares
 from aidb.plan.unverified import unverified_rows
 
 ANSWERED = "__aidb_answered"
-MOST = 5000
+MOST = 2000
 """Answered items that are looked at; of more, random ones."""
 
 

@@ -93,9 +93,7 @@ class Proxies:
         if call.args is None and low in self.registry.indexes:
             index = self.registry.indexes[low]
             self._check_table("semantic index", index.name, index.table)
-            return Spread(
-                index, tuple(features_of(Call(index.using, index.args), self.names, learned=True)), self.shares
-            )
+            return self._spread(index, strict=False)
         sql = expression(call, self.names)
         return Expression(str(call), sql, self.written.place(self.table, sql) if call.args is not None else None)
 
@@ -135,8 +133,12 @@ class Proxies:
         if not found:
             return Choice(None, tuple(notes))
         best = max(found, key=lambda f: (f[0], f[1]))[2]
+        try:
+            made = self._made(best)
+        except ProgrammingError as e:
+            return Choice(None, (f"the proxy {best.name} was left aside: {e}", *notes))
         why = f"the proxy {best.name} was chosen, as it was made for ({best.target}): {said_of(best)}"
-        return Choice(self._made(best), (why, *notes))
+        return Choice(made, (why, *notes))
 
     def _index(self, *, search: bool) -> Choice | None:
         """The semantic index of the table that was made last, if enough is answered for it to spread."""

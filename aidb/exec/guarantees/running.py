@@ -14,7 +14,7 @@ from aidb.exec.guarantees.estimating import Estimating
 from aidb.exec.guarantees.finding import Finding
 from aidb.exec.guarantees.items import Items
 from aidb.exec.guarantees.outcome import Guaranteed
-from aidb.exec.guarantees.proxies import Proxies
+from aidb.exec.guarantees.proxies import Choice, Proxies
 from aidb.exec.guarantees.questions import Questions
 from aidb.exec.guarantees.scoring import Scores, Spread
 from aidb.exec.guarantees.seeding import Asked, ask_representatives
@@ -42,10 +42,23 @@ def run(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
     seed = guarantee.seed if guarantee.seed is not None else questions.settings.seed
     if seed is None:
         seed = secrets.randbits(31)
-    scores = Scores(None) if choice.proxy is None or not items.n else choice.proxy.scores(items, exact)
-    found = executor.run(replace(scores, notes=(*choice.notes, *scores.notes)), np.random.default_rng(seed))
+    scores = _scores(choice, items, exact, named=guarantee.proxy is not None)
+    found = executor.run(scores, np.random.default_rng(seed))
     calls, labels = found.oracle_calls + asked.calls, found.labels + asked.labels
     return replace(found, seed=seed, oracle_calls=calls, labels=labels)
+
+
+def _scores(choice: Choice, items: Items, exact: Exact, *, named: bool) -> Scores:
+    """What a proxy says; one that nobody named and that can't be read now is left aside."""
+    if choice.proxy is None or not items.n:
+        return Scores(None, notes=choice.notes)
+    try:
+        found = choice.proxy.scores(items, exact)
+    except ProgrammingError as e:
+        if named:
+            raise
+        return Scores(None, notes=(f"the proxy {choice.proxy.name} was left aside: {e}",))
+    return replace(found, notes=(*choice.notes, *found.notes))
 
 
 def proxies_of(executor: Choosing | Estimating | Finding, items: Items) -> Proxies:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aidb.catalog.definitions import IndexDefinition, ModelDefinition, ProxyDefinition
 from aidb.catalog.names import quoted
 from aidb.catalog.relations import Relation, Relations
-from aidb.errors import ProgrammingError, UnknownName
+from aidb.errors import NotSupportedError, ProgrammingError, UnknownName
 from aidb.plan.units import fills_of, root_of
 from aidb.sql.statements import Call
 
@@ -39,8 +40,9 @@ class Names:
         for relation in self.relations.tables.values():
             if relation.fill is None or relation.name.startswith("__aidb"):
                 continue
-            if {root_of(f, self.relations)[0] for f in fills_of(relation)} == {self.table.lower()}:
-                yield relation
+            with suppress(NotSupportedError):  # it is about pairs
+                if {root_of(f, self.relations)[0] for f in fills_of(relation)} == {self.table.lower()}:
+                    yield relation
 
 
 def expression(call: Call, names: Names, *, many: str = "max", what: str = "proxy") -> str:

@@ -54,10 +54,12 @@ def read(
     found = exact(query(place, expressions, among))
     same = "IS NOT DISTINCT FROM" if place.null_safe else "="
     on = " AND ".join(f"o.__k{n} {same} v.__k{n}" for n in range(len(place.keys)))
-    values = ", ".join(f"{many}(v.__v{n}) AS __v{n}" for n in range(len(expressions)))
+    shared = place.null_safe  # values that a model saw name an item there, and several rows may have them
+    values = ", ".join(f"{many}(v.__v{n}) AS __v{n}" if shared else f"v.__v{n}" for n in range(len(expressions)))
+    tail = " GROUP BY o.__row" if shared else ""
     database.keep(
         VALUES,
-        f"SELECT o.__row, {values} FROM {among} o LEFT JOIN aidb_values v ON {on} GROUP BY o.__row",
+        f"SELECT o.__row, {values} FROM {among} o LEFT JOIN aidb_values v ON {on}{tail}",
         aidb_values=found,
     )
     rows = database.query(f"SELECT * EXCLUDE (__row) FROM {VALUES} ORDER BY __row")
