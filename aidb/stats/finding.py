@@ -100,7 +100,7 @@ def _orders(
     best = None
     if scores is not None:
         by_place = np.asarray(scores, dtype=np.float64)[line.items]
-        if len(by_place) and np.all((by_place == by_place[0]) | np.isnan(by_place)):
+        if len(by_place) and (np.all(by_place == by_place[0]) or np.isnan(by_place).all()):
             notes.append("The proxy gives all items the same score, so it was not used.")
         elif len(by_place):
             best = ranking(by_place, rng)
