@@ -92,7 +92,7 @@ def measure(
             break
     mean = np.mean(got, axis=0)
     words = " and ".join(f"{w} {t:g}" for w, t in (("recall", recall), ("precision", precision)) if t is not None)
-    return Row(table.name, method, words, budget, len(got), met / len(got), *(float(x) for x in mean))
+    return Row(table.name, method, words, budget, len(got), float(met / len(got)), *(float(x) for x in mean))
 
 
 def _never(rows: np.ndarray) -> np.ndarray:

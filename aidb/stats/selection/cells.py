@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaincinv
 
-from aidb.stats.selection.population import YES, Floats, Ints, Population
+from aidb.stats.selection.population import NO, YES, Floats, Ints, Population
 from aidb.stats.selection.promise import misplaced, promised
 from aidb.stats.selection.result import Chosen
 
@@ -67,7 +67,7 @@ def cells(
     certificate = _Certificate(grid, sample, known, allowed, delta / plan.safety, plan)
     prevalence = max(certificate.total, 3.0) / population.n
     needed = math.ceil(-math.log(delta) / allowed / prevalence)
-    cut, why = certificate.cut()
+    cut, why = (None, _MISPLACED) if _misplaced(population, grid) else certificate.cut()
     if cut is None:
         _finish(population, population.n)
         return _everything(population, why, needed)
@@ -81,6 +81,19 @@ def cells(
         f"which had {looked:,} labels{more}. An exact promise needs about {needed:,} labels."
     )
     return Chosen(rank, "asymptotic", "cells", labels_needed=needed, notes=(note,))
+
+
+_MISPLACED = (
+    "At every score fewer rows are positive than it says, by one factor: a share of the rows seems to carry the score of "
+    "another row. So every row is returned but those that were found negative."
+)
+
+
+def _misplaced(population: Population, grid: _Grid) -> bool:
+    """The warning of `misplaced`, by every label there is: those known beforehand were hardly chosen by their truth."""
+    told = np.flatnonzero((population.labels == YES) | (population.labels == NO))
+    positive = (population.labels[told] == YES).astype(np.float64)
+    return grid.scores is not None and misplaced(population.scores[told], positive)
 
 
 def _everything(population: Population, why: str, needed: int | None) -> Chosen:
@@ -235,14 +248,7 @@ class _Certificate:
 
     def cut(self) -> tuple[int | None, str]:
         """The smallest position that passes, or None and why."""
-        grid, sample = self._grid, self._sample
-        positive = np.isin(sample.rows, sample.hits).astype(np.float64)
-        if grid.scores is not None and misplaced(grid.scores[sample.rows], positive):
-            return None, (
-                "At every score fewer rows are positive than it says, by one factor: a share of the rows seems to carry "
-                "the score of another row. So every row is returned but those that were found negative."
-            )
-        labels = (self._balance() <= 0) & (self._cuts < grid.n)  # a cut below the last row leaves nothing out
+        labels = (self._balance() <= 0) & (self._cuts < self._grid.n)  # a cut below the last row leaves nothing out
         fine = labels & (self._warned() <= self._plan.trust * self._allowed * self._kept)
         if fine.any():
             return int(self._cuts[np.argmax(fine)]), ""
