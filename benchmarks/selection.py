@@ -4,8 +4,7 @@
     python -m benchmarks.selection --csv FILE --precision .9 --budget 1000
     python -m benchmarks.selection --suite --recall .9 --budget 500 1000 2000 --markdown
 
-A CSV has the columns id, label and proxy_score. Beside the method asked for run, on the same tables and by the same
-count: `supg-published`, the algorithms of SUPG with an answer as in their paper, which keeps the rows above the
+A CSV has the columns id, label and proxy_score. Beside the method that was asked for run, on the same tables, `supg-published`, the algorithms of SUPG with an answer as in their paper, which keeps the rows above the
 threshold that were found to be negative; and `uniform`, labels spread evenly with an exact binomial bound (recall only).
 coverage is the share of the trials whose answer met the target (both, if both were asked).
 """
@@ -16,7 +15,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy as np
 
 from aidb.stats.selection import _home, _method
 from aidb.stats.selection.population import NO, UNKNOWN, YES, Label, Population
+from aidb.stats.selection.result import Chosen
 from benchmarks.selection_sets import Table, load, names, read
 
 PUBLISHED = "supg-published"
@@ -70,7 +70,7 @@ def measure(
     ranked = table.truth[base.order]
     above = np.concatenate([[0], np.cumsum(ranked)])
     targets = [target for target in (recall, precision) if target is not None]
-    decide = _method(_home("supg" if method == PUBLISHED else method, recall, precision, False, False))
+    decide = _decide(method, recall, precision)
     met, got = 0, []
     start = time.monotonic()
     for trial in range(trials):
@@ -95,14 +95,17 @@ def measure(
     return Row(table.name, method, words, budget, len(got), float(met / len(got)), *(float(x) for x in mean))
 
 
+def _decide(method: str, recall: float | None, precision: float | None) -> Callable[..., Chosen]:
+    return _method(_home("supg" if method == PUBLISHED else method, recall, precision, False, False))
+
+
 def _never(rows: np.ndarray) -> np.ndarray:
     raise AssertionError("a ranking asks nothing")
 
 
-def beside(method: str, recall: float | None, precision: float | None) -> list[str]:
-    """The method and those it is compared with."""
-    rivals = [PUBLISHED] + (["uniform"] if precision is None else [])
-    return [method, *(rival for rival in rivals if rival != method)]
+def beside(recall: float | None, precision: float | None) -> list[str]:
+    """What is compared with, if nothing else is asked for."""
+    return [PUBLISHED] if recall is None or precision is not None else [PUBLISHED, "uniform"]
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -136,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--probability", type=float, default=0.95)
     parser.add_argument("--budget", type=int, nargs="+", default=[1000], help="labels; one run for each")
     parser.add_argument("--method", default="auto")
-    parser.add_argument("--alone", action="store_true", help="leave out what the method is compared with")
+    parser.add_argument("--beside", nargs="*", metavar="METHOD", help="what to compare with; nothing if empty")
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=np.inf, help="no longer than so for one line")
     parser.add_argument("--seed", type=int, default=0)
@@ -152,11 +155,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"--{option} must lie between 0 and 1, both excluded")
     if given.trials < 1 or min(given.budget) < 1:
         parser.error("--trials and --budget must be 1 or more")
-    try:
-        _home(given.method, given.recall, given.precision, False, False)
-    except ValueError as error:
-        parser.error(str(error))
-    methods = [given.method] if given.alone else beside(given.method, given.recall, given.precision)
+    rivals = beside(given.recall, given.precision) if given.beside is None else given.beside
+    methods = list(dict.fromkeys([given.method, *rivals]))
+    for method in methods:
+        try:
+            _decide(method, given.recall, given.precision)
+        except ValueError as error:
+            parser.error(str(error))
     rows = []
     for name in names() if given.suite else given.data or [""]:
         table = read(given.csv) if given.csv else load(name)
