@@ -96,7 +96,7 @@ class Choosing:
             method=chosen.method,
             probability=None if guarantee.expected or chosen.mode == "expected" else guarantee.probability,
             certified={
-                name: value
+                name: float(value)
                 for name, value in (("recall", chosen.certified_recall), ("precision", chosen.certified_precision))
                 if value is not None
             },
@@ -153,7 +153,7 @@ class Choosing:
         notes = list(chosen.notes)
         table, keys = self.items.unit.table, ", ".join(self.items.unit.keys)
         notes.insert(0, f"targets count rows of {quoted(table)} ({keys}) that give any row of the answer")
-        if scores.values is None and self.items.n:
+        if scores.values is None and scores.name is None and self.items.n:
             notes.append("no proxy was named, so items were drawn uniformly: USING PROXY ... needs fewer calls")
         if free:
             notes.append(f"{free:,} matching items were known beforehand and cost nothing")

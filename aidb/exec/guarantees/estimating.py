@@ -70,7 +70,7 @@ class Estimating:
         answer = self.questions.database.execute(f"SELECT * FROM ({listed}) AS __e {tail}" if tail else listed)
         failed = len(found.failed)
         notes = list(found.notes)
-        if scores.values is None and n and found.mode != "exact":
+        if scores.values is None and scores.name is None and n and found.mode != "exact":
             notes.append("no proxy was named, so items were drawn uniformly: USING PROXY ... needs fewer calls")
         if failed:
             notes.append(
