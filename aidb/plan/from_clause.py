@@ -148,7 +148,7 @@ class FromClause:
                 self.pivoted(query.this, scope.env)
                 return self._opaque(alias)
         if not node.find(exp.Column, exp.Query) and not has_volatile(node):
-            text = sql_of(node) if node.args.get("alias") else f"{sql_of(node)} AS {quote(alias)}"
+            text = _alone(node) if node.args.get("alias") else f"{_alone(node)} AS {quote(alias)}"
             columns = {c.lower(): KNOWN for c in renamed} if renamed else None
             return Leaf(alias, columns, text, shown=tuple(c.lower() for c in renamed))
         self.reader.read_ctes(node, scope.env)
@@ -175,7 +175,7 @@ class FromClause:
         return Leaf(
             alias,
             None,
-            f"{sql_of(stored)} AS {quote(alias)}" + (f"({', '.join(map(quote, renamed))})" if renamed else ""),
+            f"{_alone(stored)} AS {quote(alias)}" + (f"({', '.join(map(quote, renamed))})" if renamed else ""),
         )
 
     def _relation(
@@ -342,3 +342,12 @@ def _left_out(select: exp.Expr, alias: str) -> frozenset[str] | None:
         stars = [s for s in item.find_all(exp.Star) if not isinstance(s.parent, exp.Count)]
         found += [frozenset(e.name.lower() for e in s.args.get("except_") or ()) for s in stars]
     return frozenset.intersection(*found) if found else None
+
+
+def _alone(node: exp.Expr) -> str:
+    """The text of a FROM item; where FROM comes first sqlglot hangs the joins on it, and they are no part of it."""
+    if not node.args.get("joins"):
+        return sql_of(node)
+    bare = node.copy()
+    bare.set("joins", None)
+    return sql_of(bare)

@@ -295,6 +295,8 @@ NESTED = {
     "known-query-reads-outside-renamed": (
         "SELECT m.n FROM mood m WHERE (SELECT count(*) FROM Docs d(p, q, r) WHERE n > 1) > 0 AND m.frame_id < 4"
     ),
+    "from-first-known-function": "FROM range(1) v(k), color c SELECT c.color + v.k WHERE v.k < 3",
+    "from-first-derived": "FROM (SELECT 1 AS k) v JOIN color c ON c.color = v.k SELECT c.frame_id",
     "known-lateral-reads-outside": "SELECT b.x, t.k FROM box b, (SELECT k FROM range(3) v(k) WHERE k < x) t",
     "not-in-null": "SELECT frame_id FROM frames f WHERE frame_id NOT IN (SELECT x FROM box b WHERE b.frame_id >= 0)",
     "in-is-null": (
