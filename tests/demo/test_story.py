@@ -23,11 +23,19 @@ def test_the_story_is_told_and_its_figures_hold(tmp_path: Path, capsys: pytest.C
     told = capsys.readouterr().out
 
     calls = [int(text.replace(",", "")) for text in re.findall(r"-> [\d.]+ s, ([\d,]+) model call", told)]
-    first, again, other, price, rare, shown = calls
+    first, again, other, price, count, found, rare, rest, frames, shown = calls
     pictures = int(re.search(r"Here are (\d+) photographs", told).group(1))  # type: ignore[union-attr]
     assert first == pictures
-    assert again == other == price == shown == 0
-    assert 0 < rare < FRAMES
+    assert again == other == price == frames == shown == 0
+    looked = int(re.search(r"street_detector ([\d,]+), glance", told).group(1))  # type: ignore[union-attr]
+    assert count == looked + FRAMES
+    assert looked + found + rest <= FRAMES  # a frame is never asked for twice; the rare bus may ask for others
+    low, high = (float(x.replace(",", "")) for x in re.search(r"Between ([\d,]+) and ([\d,]+)", told).groups())  # type: ignore[union-attr]
+    cars = [int(x.replace(",", "")) for x in re.findall(r"^   cars\n   ([\d,]+)$", told, re.MULTILINE)]
+    assert low <= cars[-1] <= high
+    held = float(re.search(r"held ([\d.]+)% of them", told).group(1))  # type: ignore[union-attr]
+    assert held >= 90
+    assert rare < FRAMES
     assert "astronaut.jpg" in told
     assert f"{FRAMES:,}" in told
     wide = [line for line in told.splitlines() if len(line) > 80]

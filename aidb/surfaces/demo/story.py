@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 
     from aidb.connection import Connection, Cursor
     from aidb.exec.control import Progress
+    from aidb.report import Report
 
 WIDTH = 80
 DATABASE, PHOTOS, VIDEO, SHEET = "demo.aidb", "photos", "street.mp4", "answers.png"
 """What the demo writes into its folder."""
+
+CARS = "SELECT COUNT(*) AS cars FROM thing WHERE label = 'car'"
+BUSES = "SELECT frame_id FROM thing WHERE label = 'bus' GROUP BY frame_id"
+WITHIN = "ERROR TARGET 5% WITH PROBABILITY 95%"
+RECALL = "RECALL TARGET 90% WITH PROBABILITY 95%"
 
 _PLAN_COLUMNS = ("model", "items", "seconds", "note")  # of EXPLAIN
 _SHOWN = 10  # pictures a section of the sheet
@@ -36,13 +42,22 @@ _SHOWN = 10  # pictures a section of the sheet
 class Answer:
     """What a query gave, and what it cost.
 
-    calls: model -> items that it had to look at. cached: model -> items whose answer was stored.
+    report: of the query; None where there was none.
     """
 
     rows: list[tuple[Any, ...]]
     seconds: float
-    calls: Mapping[str, int]
-    cached: Mapping[str, int]
+    report: Report | None = None
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """Model -> items that it had to look at."""
+        return self.report.calls if self.report is not None else {}
+
+    @property
+    def cached(self) -> Mapping[str, int]:
+        """Model -> items whose answer was stored."""
+        return self.report.cached if self.report is not None else {}
 
 
 class Narrator:
@@ -135,6 +150,7 @@ class Story:
 
     def __init__(self, output: Path, narrator: Narrator, *, seed: int, frames: int) -> None:
         self.output, self.narrator, self.seed, self.frames = output, narrator, seed, frames
+        self._buses: set[int] = set()
 
     def tell(self) -> Path:
         """Run all steps; give the path of the sheet of pictures."""
@@ -149,7 +165,10 @@ class Story:
             con.execute(f"SET aidb.seed = {self.seed}")
             self._photographs(con, photos)
             self._explained(con, drawn)
+            self._estimated(con, drawn)
+            self._found(con)
             buses = self._rare(con, drawn)
+            self._checked(con)
             path = self._sheet(con, buses)
         self._closing(time.perf_counter() - begin)
         return path
@@ -173,7 +192,7 @@ class Story:
         with _timed() as taken, self.narrator.watching():
             cursor = con.execute(sql)
             rows = cursor.fetchall()
-        answer = Answer(rows, taken[0], cursor.report.calls, cursor.report.cached)
+        answer = Answer(rows, taken[0], cursor.report)
         self.narrator.table(_names(cursor), rows)
         self.narrator.cost(answer)
         return answer
@@ -218,19 +237,53 @@ class Story:
             f"CREATE BLOB TABLE street FROM '{_quoted(drawn.path)}'",
             "CREATE VIRTUAL TABLE thing AS street_detector(street.image)",
         )
-        plan = "EXPLAIN SELECT COUNT(*) FROM thing WHERE label = 'car'"
+        plan = f"EXPLAIN {CARS}"
         tell.sql(f"{plan};")
         with _timed() as taken:
             cursor = con.execute(plan)
             rows = cursor.fetchall()
         shown = [k for k, name in enumerate(_names(cursor)) if name in _PLAN_COLUMNS]
         tell.table([_names(cursor)[k] for k in shown], [tuple(row[k] for k in shown) for row in rows])
-        tell.cost(Answer(rows, taken[0], cursor.report.calls, cursor.report.cached))
+        tell.cost(Answer(rows, taken[0], cursor.report))
+
+    def _estimated(self, con: Connection, drawn: street.Street) -> None:
+        """The count within an error, for a part of the calls."""
+        tell = self.narrator
+        tell.step("The same count within 5%, for a part of the calls. ERROR TARGET samples.")
+        self._set_up(con, "ALTER TABLE street ADD VIRTUAL COLUMNS (car_hint, busy) AS glance(image)")
         tell.say(
-            "A count within 5%, for a fraction of these calls, is what ERROR TARGET and RECALL TARGET will give; "
-            "AIDB reads these clauses, but can't carry them out yet.",
+            "glance is a cheap model, which errs much more: a proxy. It tells where to look, and no promise rests on it.",
             3,
         )
+        answer = self._ask(con, f"{CARS}\n{WITHIN} USING PROXY car_hint")
+        assert answer.report is not None
+        low, high = answer.report.intervals["cars"]
+        rest = drawn.frames - answer.calls["street_detector"]
+        tell.say(
+            f"Between {low:,.0f} and {high:,.0f}, with a probability of 95%; {rest:,} frames were not looked at.", 3
+        )
+
+    def _found(self, con: Connection) -> None:
+        """Nearly all frames with a bus, for a part of the calls."""
+        tell = self.narrator
+        tell.step("At least 90% of the frames with a bus: RECALL TARGET")
+        self._set_up(con, f"CREATE VIEW bus_frames AS\n  {BUSES}")
+        tell.sql(f"SELECT frame_id FROM bus_frames\n{RECALL} USING PROXY busy;")
+        with _timed() as taken, self.narrator.watching():
+            cursor = con.execute(f"SELECT frame_id FROM bus_frames {RECALL} USING PROXY busy")
+            self._buses = {row[0] for row in cursor.fetchall()}
+        tell.table(["frames"], [(len(self._buses),)])
+        tell.cost(Answer([], taken[0], cursor.report))
+
+    def _checked(self, con: Connection) -> None:
+        """What the models say of every frame, beside what was promised."""
+        tell = self.narrator
+        tell.step("Was that true? Without the clauses, every frame is looked at.")
+        self._ask(con, CARS)
+        self._ask(con, "SELECT COUNT(*) AS frames FROM bus_frames")
+        there = {row[0] for row in con.execute("SELECT frame_id FROM bus_frames").fetchall()}
+        share = len(self._buses & there) / max(len(there), 1)
+        tell.say(f"The answer above held {share:.1%} of them. Frames that were known were not asked for again.", 3)
 
     def _rare(self, con: Connection, drawn: street.Street) -> list[int]:
         """Look for the yellow bus; give the frames that show it."""
@@ -285,7 +338,7 @@ class Story:
             ],
         )
         tell.say(str(path), 3)
-        tell.cost(Answer([], time.perf_counter() - begin, {}, {}))
+        tell.cost(Answer([], time.perf_counter() - begin))
         return path
 
     def _closing(self, seconds: float) -> None:
@@ -306,6 +359,8 @@ def register_detector(con: Connection, drawn: street.Street, seed: int) -> None:
     version = f"{detector.VERSION}, street {seed} of {drawn.frames} frames"
     declared = aidb.model(outputs=detector.OUTPUTS, rows="many", version=version, seconds_per_item=0.002)
     con.register(declared(detector.model_function(eye)), name="street_detector")
+    hints = aidb.model(outputs={"cars": "DOUBLE", "busy": "DOUBLE"}, version=version, seconds_per_item=0.0005)
+    con.register(hints(detector.glance_function(eye)), name="glance")
 
 
 def _tiles(con: Connection, sql: str) -> list[sheet.Tile]:
