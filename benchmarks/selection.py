@@ -4,8 +4,9 @@
     python -m benchmarks.selection --csv FILE --precision .9 --budget 1000
     python -m benchmarks.selection --suite --recall .9 --budget 500 1000 2000 --markdown
 
-A CSV has the columns id, label and proxy_score. Beside the method that was asked for run, on the same tables, `supg-published`, the algorithms of SUPG with an answer as in their paper, which keeps the rows above the
-threshold that were found to be negative; and `uniform`, labels spread evenly with an exact binomial bound (recall only).
+A CSV has the columns id, label and proxy_score. Beside the method that was asked for run, on the same tables,
+`supg-published`, the algorithms of SUPG with an answer as in their paper, which keeps the rows above the threshold that
+were found to be negative; and `uniform`, labels spread evenly with an exact binomial bound (recall only).
 coverage is the share of the trials whose answer met the target (both, if both were asked).
 """
 

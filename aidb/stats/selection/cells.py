@@ -143,8 +143,8 @@ class _Grid:
         by_score = by_rank
         if self.scores is not None and self.scores[0] > 0:
             by_score = _shares(np.add.reduceat(np.sqrt(self.scores), self.edges[:-1]))
-            sure = _shares(np.add.reduceat(self.scores / (1.05 - self.scores), self.edges[:-1]))
-            by_score = (by_score + sure) / 2
+            sure = _shares(np.add.reduceat((self.scores / (1.05 - self.scores)) ** 2, self.edges[:-1]))
+            by_score = 0.7 * by_score + 0.3 * sure
         bottom = _shares(self.sizes / (self.n - self.middle + edge))
         lowest = _shares(np.where(self.edges[:-1] >= self.lowest, self.sizes, 0.0))
         return 0.4 * by_score + 0.5 * by_rank + 0.05 * _shares(self.sizes) + 0.025 * (bottom + lowest)

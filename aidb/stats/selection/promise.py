@@ -16,9 +16,9 @@ SURE = 0.98
 """No score is taken for surer than this: a single miss at a score of 1 would decide everything."""
 TRACE = 1e-4
 """Rows of a lower score say nothing about a shortfall; and a chance that is left to rows whose score is elsewhere."""
-EVIDENCE = 0.5
+EVIDENCE = 0.75
 """Log likelihood by which a common factor must beat the scores as they are. Low: a false alarm costs precision in one
-answer out of six, a missed alarm the recall."""
+answer out of nine, a missed alarm the recall."""
 RIVAL = 2.0
 """Log likelihood by which a logistic curve must beat the factor, so that the proxy counts as crooked and no more."""
 
