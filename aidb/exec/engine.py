@@ -32,6 +32,7 @@ from aidb.exec.proxies.naming import check_name
 from aidb.exec.registry import Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
+from aidb.exec.showing import listing
 from aidb.exec.snapshot import Functions
 from aidb.exec.writing import Writing, moves_away
 from aidb.plan import parameters as bind_parameters
@@ -63,17 +64,6 @@ from aidb.sql.statements import (
 from aidb.storage.answer import Answer
 from aidb.storage.database import Database, Parameters
 from aidb.storage.schema import INTERNAL
-
-SHOWN = {
-    "models": "SELECT name, provider, rows, device, price_per_call, created FROM aidb.models",
-    "blob tables": "SELECT name, key, connector, source, created FROM aidb.blob_tables",
-    "virtual tables": "SELECT name, kind, model, inputs, created FROM aidb.virtual_tables",
-    "proxies": """SELECT name, "table", target, "using", CASE WHEN auc IS NOT NULL THEN format('{}AUC {:.3f}, correlation {:.2f}',
-        CASE WHEN useless THEN 'useless: ' ELSE '' END, auc, correlation) END AS quality, labels, created FROM aidb.proxies
-        UNION ALL SELECT name, "table", 'anything', "using", format('{} representatives of {} items', representatives, items),
-        NULL, created FROM aidb.indexes""",
-}
-
 
 EXIT_GRACE = 10.0
 """Seconds that a process which forgot to close its connections waits, before it ends, for batches in flight."""
@@ -177,7 +167,7 @@ class Engine:
                 self.settings = self.settings.changed(statement.name, statement.value)
                 return self._said(None)
             case Show():
-                return self._show(statement)
+                return Outcome(self.database.execute(listing(statement)), Report())
             case CreateProxy() | CreateSemanticIndex() | Refresh(kind="proxy" | "semantic index"):
                 return self._declare_proxy(statement)
             case (
@@ -427,17 +417,6 @@ class Engine:
     def _check_running(self) -> None:
         if self._control is not None:
             self._control.check()
-
-    def _show(self, statement: Show) -> Outcome:
-        if statement.what not in SHOWN:
-            if statement.what == "guarantees":
-                raise NotSupportedError(f"SHOW {statement.what.upper()} comes with the guarantee clauses")
-            raise NotSupportedError(f"SHOW {statement.what.upper()} does not exist yet")
-        sql = f"SELECT * FROM ({SHOWN[statement.what]})"
-        sql += f" WHERE {statement.where}" if statement.where else ""
-        sql += f" ORDER BY {statement.order}" if statement.order else " ORDER BY name"
-        sql += f" LIMIT {statement.limit}" if statement.limit is not None else ""
-        return Outcome(self.database.execute(sql), Report())
 
     # ---- guarantees
     def _guaranteed(
