@@ -28,6 +28,8 @@ TAIL, TAIL_MOST = 0.8, 0.2
 """Where few large values make up the variance, the quantile grows by TAIL / sqrt(evidence): larger ones were not seen."""
 TRUST = 10.0
 """Evidence at which a plan lies about half way between a block's own spread and that of all of them."""
+ROUNDING = 1e-18
+"""Squared residuals below this share of the squared values are no differences."""
 SHIFT_MOST = 0.6
 """The correction for skewness moves the centre by at most this share of the half width."""
 
@@ -190,8 +192,11 @@ def _spread(
         e = residual[typical]
         typical2 = float((design * e**2).sum() / design.sum())
         typical3 = float((design * e**3).sum() / design.sum())
-        if not squares.any() and typical2 == 0:  # all values alike: one unlike them could differ by its own size
-            typical2 = float((design * size[typical] ** 2).sum() / design.sum())
+        whole = float((design * size[typical] ** 2).sum() / design.sum())
+        if (
+            max(typical2, float(squares.max())) <= ROUNDING * whole
+        ):  # all alike: one unlike them could differ by its size
+            typical2 = whole
     df = np.maximum(n - 1 - own - 1 / len(n), 1)
     closed = rows * (open_ > 0) + 1e-12
     block = _blocks(second, fourth, n, closed * second, closed * df, seen)
