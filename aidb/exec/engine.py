@@ -430,14 +430,16 @@ class Engine:
         self.database.check(bound.final, parameters)
         try:
             questions = self._questions(bound, parameters, control, statement.core)
-            found = running.run(questions, statement.guarantee, lambda sql: self._exact(sql, control))
+            found = running.run(
+                questions, statement.guarantee, lambda sql: self._exact(sql, control), plan, statement.sql
+            )
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = self._report(control, plan, before)
             raise
         report = self._report(control, plan, before, (*bound.notes, *found.notes))
         report = replace(
             report,
-            **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("answer", "notes")},
+            **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("answer", "notes", "sql")},
         )
         self._log(statement.sql, report)
         return Outcome(found.answer, report)

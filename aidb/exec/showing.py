@@ -13,14 +13,13 @@ SHOWN = {
         CASE WHEN useless THEN 'useless: ' ELSE '' END, auc, correlation) END AS quality, labels, created FROM aidb.proxies
         UNION ALL SELECT name, "table", 'anything', "using", format('{} representatives of {} items', representatives, items),
         NULL, created FROM aidb.indexes""",
+    "guarantees": "SELECT text AS name, mode, target, probability, labels, created FROM aidb.guarantees",
 }
 
 
 def listing(statement: Show) -> str:
     """The query behind a SHOW. Raises `NotSupportedError` for what can't be shown yet."""
     if statement.what not in SHOWN:
-        if statement.what == "guarantees":
-            raise NotSupportedError(f"SHOW {statement.what.upper()} comes with the guarantee clauses")
         raise NotSupportedError(f"SHOW {statement.what.upper()} does not exist yet")
     sql = f"SELECT * FROM ({SHOWN[statement.what]})"
     sql += f" WHERE {statement.where}" if statement.where else ""

@@ -28,6 +28,14 @@ CREATE VIEW aidb.indexes AS
     FROM {INTERNAL}.definitions WHERE kind = 'semantic index';
 """
 
+_SAMPLED = f"""
+CREATE TABLE {INTERNAL}.sampled (key VARCHAR, answer BIGINT, text VARCHAR, report VARCHAR, created TIMESTAMP);
+CREATE VIEW aidb.guarantees AS
+    SELECT answer AS id, text, report->>'$.mode' AS mode, report->'$.target' AS target,
+        (report->>'$.probability')::DOUBLE AS probability, (report->>'$.labels')::BIGINT AS labels, created
+    FROM {INTERNAL}.sampled;
+"""
+
 CREATE = f"""
 CREATE SCHEMA {INTERNAL};
 CREATE SCHEMA IF NOT EXISTS aidb;
@@ -68,7 +76,7 @@ CREATE VIEW aidb.errors AS
     SELECT e.item, f.model, e.attempts, e.message, e.call_id, e.noticed
     FROM {INTERNAL}.errors e JOIN {INTERNAL}.fills f ON e.fill = f.id;
 CREATE VIEW aidb.queries AS SELECT query_id, started, text, report FROM {INTERNAL}.queries;
-{_PROXIES}"""
+{_PROXIES}{_SAMPLED}"""
 
-MIGRATIONS: dict[int, str] = {1: _PROXIES}
+MIGRATIONS: dict[int, str] = {1: _PROXIES + _SAMPLED}
 """Version n -> the SQL that makes a file of version n one of version n + 1."""

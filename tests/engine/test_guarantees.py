@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -335,3 +336,52 @@ def test_a_plain_table_with_a_virtual_column(con: aidb.Connection) -> None:
     bodies = {f"text {i}" for i in range(0, 700, 7)}
     assert len({r[1] for r in rows}) >= 0.9 * len(bodies)
     assert model.items <= 700
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT id FROM items WHERE hit ORACLE LIMIT 600 {RECALL}",
+        "SELECT file, count(*) AS n FROM items WHERE hit GROUP BY file ORDER BY file ERROR TARGET 30%",
+        "SELECT avg(score) AS a FROM items WHERE hit ERROR TARGET 15%",
+    ],
+)
+def test_the_same_question_again_draws_no_second_sample(con: aidb.Connection, oracle: FakeModel, sql: str) -> None:
+    first = con.execute(sql)
+    rows, asked = first.fetchall(), oracle.items
+    again = con.execute(sql)
+    assert again.fetchall() == rows
+    assert again.description == first.description
+    assert oracle.items == asked
+    for name in ("mode", "target", "probability", "intervals", "method", "certified", "labels", "seed", "proxy"):
+        assert getattr(again.report, name) == getattr(first.report, name), name
+    assert (again.report.oracle_calls, sum(again.report.calls.values())) == (0, 0)
+    assert any("costs nothing and risks nothing" in n for n in again.report.notes)
+    assert con.execute("SELECT count(*) FROM aidb.guarantees").fetchall() == [(1,)]
+
+
+def test_a_kept_answer_is_of_the_tables_as_they_were(con: aidb.Connection, oracle: FakeModel) -> None:
+    con.execute("CREATE TABLE chosen AS SELECT 'f1' AS file")
+    sql = f"SELECT i.id FROM items i JOIN chosen c ON c.file = i.file WHERE hit {RECALL}"
+    first = {r[0] for r in con.execute(sql).fetchall()}
+    con.execute("INSERT INTO chosen VALUES ('f2')")
+    second = {r[0] for r in con.execute(sql).fetchall()}
+    assert {i % 4 for i in first} == {1}
+    assert {i % 4 for i in second} == {1, 2}
+
+
+def test_kept_answers_outlive_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "kept.aidb"
+    asked = 0
+    for n in range(2):
+        model = FakeModel("oracle", {"hit": "BOOLEAN"}, lambda x: x % 9 == 0)
+        with aidb.connect(path) as con:
+            con.register(model)
+            if not n:
+                con.execute(
+                    "CREATE BLOB TABLE items AS SELECT range AS id, range::INTEGER AS x FROM range(3000) KEY (id)"
+                )
+                con.execute("ALTER TABLE items ADD VIRTUAL COLUMN hit AS oracle(x)")
+            con.execute("SELECT count(*) FROM items WHERE hit ERROR TARGET 20%").fetchall()
+        asked += model.items
+        assert (model.items > 0) == (n == 0)

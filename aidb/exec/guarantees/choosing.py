@@ -106,6 +106,7 @@ class Choosing:
             failed=len(failed),
             proxy=scores.name,
             notes=(*self._said(chosen, scores, free, len(failed)), *scores.notes),
+            sql=answer_sql,
             arrays={"scores": values, "returned": chosen.indices[chosen.indices < n]},
         )
 

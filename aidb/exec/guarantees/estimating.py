@@ -67,7 +67,8 @@ class Estimating:
         names = [f"{quoted(f'c{i}')} AS {quoted(self._name(i))}" for i in range(len(self.shares.outputs))]
         listed = f"SELECT {', '.join(names)} FROM {RESULT}"
         tail = items.parts.tail()
-        answer = self.questions.database.execute(f"SELECT * FROM ({listed}) AS __e {tail}" if tail else listed)
+        sql = f"SELECT * FROM ({listed}) AS __e {tail}" if tail else listed
+        answer = self.questions.database.execute(sql)
         failed = len(found.failed)
         notes = list(found.notes)
         if scores.values is None and scores.name is None and n and found.mode != "exact":
@@ -88,6 +89,7 @@ class Estimating:
             failed=failed,
             proxy=scores.name,
             notes=(*notes, *scores.notes),
+            sql=sql,
             arrays={"history": np.array(found.history, dtype=np.float64).reshape(-1, 4)},
         )
 

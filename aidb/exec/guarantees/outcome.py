@@ -13,7 +13,10 @@ from aidb.storage.answer import Answer
 
 @dataclass(frozen=True)
 class Guaranteed:
-    """An answer and what the report says of its guarantee; see `aidb.report.Report` for the fields."""
+    """An answer and what the report says of its guarantee; see `aidb.report.Report` for the fields.
+
+    sql: what gave the answer, while the statement runs; None for one that is not to be kept.
+    """
 
     answer: Answer
     mode: str
@@ -29,4 +32,5 @@ class Guaranteed:
     proxy: str | None = None
     seed: int | None = None
     notes: tuple[str, ...] = ()
+    sql: str | None = None
     arrays: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)

@@ -16,21 +16,33 @@ from aidb.exec.guarantees.items import Items
 from aidb.exec.guarantees.outcome import Guaranteed
 from aidb.exec.guarantees.proxies import Choice, Proxies
 from aidb.exec.guarantees.questions import Questions
+from aidb.exec.guarantees.remembered import key_of, recall, remember
 from aidb.exec.guarantees.scoring import Scores, Spread
 from aidb.exec.guarantees.seeding import Asked, ask_representatives
 from aidb.exec.proxies.reading import Exact
+from aidb.plan.calls import CallPlan
 from aidb.plan.nodes import parse
 from aidb.plan.parts import Parts
 from aidb.plan.units import Units
 from aidb.sql.statements import Guarantee
 
 
-def run(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
-    """Answer the statement of ``questions`` with a guarantee.
+def run(questions: Questions, guarantee: Guarantee, exact: Exact, plan: CallPlan, text: str) -> Guaranteed:
+    """Answer the statement of ``questions`` with a guarantee, or as it was answered before.
 
-    exact: answers a query of the user's dialect in full, for the proxy. Raises `NotSupportedError` or `ProgrammingError`
-    for what can't be answered so, before any model runs.
+    plan, text: of the statement. exact: answers a query of the user's dialect in full, for the proxy. Raises
+    `NotSupportedError` or `ProgrammingError` for what can't be answered so, before any model runs.
     """
+    kept = recall(questions, key_of(questions, guarantee, plan))
+    if kept is not None:
+        return kept
+    found = _sampled(questions, guarantee, exact)
+    # Failures and answers have come meanwhile: the key is that of the next time.
+    remember(questions, key_of(questions, guarantee, plan), text, found)
+    return found
+
+
+def _sampled(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
     executor, items = executor_of(questions, guarantee)
     choice = proxies_of(executor, items).choose(guarantee, exact, search=isinstance(executor, Finding))
     asked = Asked()
