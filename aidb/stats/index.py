@@ -175,7 +175,7 @@ def _assign(embeddings: Vectors, representatives: Ints, neighbours: int) -> tupl
     d = centres.shape[1]
     for part in _blocks(n, max(len(centres), neighbours * d)):
         rows = np.asarray(embeddings[part], dtype=np.float32)
-        fine = np.isfinite(rows).all(axis=1)[:, None]
+        fine = np.isfinite(rows).all(axis=1, keepdims=True)
         rows = np.where(fine, rows, 0)
         best = np.argpartition(_squared(rows, centres), width - 1, axis=1)[:, :width]
         # The product of matrices finds them, but loses digits where two points are close.
