@@ -24,11 +24,11 @@ from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.finished import Finished
+from aidb.exec.guarantees.clauses import capped, check_names, needs_sampling, useless
 from aidb.exec.guarantees.questions import Questions
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.pipeline import Worker
-from aidb.exec.proxies.naming import check_name
 from aidb.exec.registry import Registry
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
@@ -42,17 +42,15 @@ from aidb.spi import Connector, Model
 from aidb.sql.bind import Bound, bind
 from aidb.sql.parse import inner_query, parse
 from aidb.sql.render import relation_sql
-from aidb.sql.select_list import aggregates_in, is_limited
+from aidb.sql.select_list import aggregates_in
 from aidb.sql.statements import (
     AddVirtualColumns,
-    Budget,
     CreateBlobTable,
     CreateModel,
     CreateProxy,
     CreateSemanticIndex,
     CreateVirtualTable,
     Drop,
-    Guarantee,
     Native,
     Query,
     Refresh,
@@ -230,7 +228,7 @@ class Engine:
             if plan is None:
                 return Explanation((), ("DuckDB answers this alone: no model is needed", *notes))
             whole = estimate(plan, self._query_with, self.registry, (*bound.notes, *notes))
-            if not _needs_sampling(statement):
+            if not needs_sampling(statement):
                 return whole
             from aidb.exec.guarantees import foretold  # numpy and scipy, for those who need them
 
@@ -260,9 +258,9 @@ class Engine:
         notes = self._check_guarantee(statement)
         with self._running() as control, self._bound(statement.core) as bound:
             plan = self._plan(bound, parameters)
-            if plan is not None and _needs_sampling(statement):
+            if plan is not None and needs_sampling(statement):
                 return self._guaranteed(statement, bound, plan, parameters, control)
-            control.limits = _within(control.limits, statement.guarantee)
+            control.limits = capped(control.limits, statement.guarantee)
             if plan is None or _DESCRIBES.match(statement.core):
                 return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
             before = self._leave_out_finished(plan, bound)
@@ -472,11 +470,11 @@ class Engine:
             return () if plan is None else plan.fills
 
     def _check_guarantee(self, statement: Query) -> tuple[str, ...]:
-        """Guarantees are read and checked; until their executors exist they hold only where no model is needed."""
+        """What is wrong with the clauses is said before anything runs; notes on those that change nothing."""
         guarantee = statement.guarantee
         if guarantee is None:
             return ()
-        self._check_names(guarantee)
+        check_names(guarantee, self.registry)
         if not self._asks_models(statement):
             return (
                 "the guarantee clauses change nothing: the query touches no virtual column and is answered exactly, 0 calls",
@@ -485,13 +483,7 @@ class Engine:
             raise ProgrammingError(
                 "ERROR TARGET needs an aggregate in the SELECT list; for rows, RECALL TARGET 90% finds a share of them"
             )
-        if not _needs_sampling(statement):
-            useless = [w for w, x in (("METHOD", guarantee.method), ("VERIFIED", guarantee.verified)) if x is not None]
-            if guarantee.proxy is not None:
-                useless.append("USING PROXY")
-            if useless:
-                return (f"{', '.join(useless)} changes nothing without a target: the answer is exact",)
-        return ()
+        return () if needs_sampling(statement) else useless(guarantee)
 
     def _refuse_guarantee(self, statement: Query) -> None:
         """What is stored by another statement must be exact."""
@@ -505,12 +497,6 @@ class Engine:
     def _asks_models(self, statement: Query) -> bool:
         with self._bound(statement.core) as bound:
             return self.database.touched(bound.planning) != set() and self._plan(bound, None) is not None
-
-    def _check_names(self, guarantee: Guarantee) -> None:
-        if guarantee.proxy is not None:
-            check_name(guarantee.proxy, self.registry)
-        if guarantee.oracle is not None:
-            self.registry.model(guarantee.oracle)
 
     # ---- reports
     @contextmanager
@@ -576,32 +562,6 @@ class Engine:
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
         return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
-
-
-def _needs_sampling(statement: Query) -> bool:
-    """Do the clauses allow, or ask for, an answer that not every item is asked for?"""
-    guarantee = statement.guarantee
-    if guarantee is None:
-        return False
-    return guarantee.needs_statistics or (guarantee.proxy is not None and is_limited(statement.core))
-
-
-def _within(limits: Limits, guarantee: Guarantee | None) -> Limits:
-    """The caps of a statement that is answered exactly, with those of its own BUDGET."""
-    if guarantee is None:
-        return limits
-    budget = guarantee.budget or Budget()
-
-    def least(*caps: float | None) -> float | None:
-        return min((c for c in caps if c is not None), default=None)
-
-    calls = least(limits.max_calls, budget.calls)
-    return replace(
-        limits,
-        max_calls=None if calls is None else int(calls),
-        max_cost=least(limits.max_cost, budget.cost),
-        max_seconds=least(limits.max_seconds, budget.seconds, guarantee.time_limit),
-    )
 
 
 def _has_no_data(rest: str) -> bool:

@@ -13,23 +13,36 @@ The names load what they need when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aidb.stats import calibrate, index, intervals, sampling
+    from aidb.stats.aggregates import Answers, Estimate, GroupEstimates, estimate, estimate_groups
+    from aidb.stats.finding import Found, search
+    from aidb.stats.selection import Selection, select
 
 _HOMES = {
     "Selection": "aidb.stats.selection",
     "select": "aidb.stats.selection",
+    "Answers": "aidb.stats.aggregates",
     "Estimate": "aidb.stats.aggregates",
+    "GroupEstimates": "aidb.stats.aggregates",
     "estimate": "aidb.stats.aggregates",
+    "estimate_groups": "aidb.stats.aggregates",
     "Found": "aidb.stats.finding",
     "search": "aidb.stats.finding",
 }
 _MODULES = ("calibrate", "index", "intervals", "sampling")
 
 __all__ = [
+    "Answers",
     "Estimate",
     "Found",
+    "GroupEstimates",
     "Selection",
     "calibrate",
     "estimate",
+    "estimate_groups",
     "index",
     "intervals",
     "sampling",
