@@ -11,7 +11,9 @@ from sqlglot import exp
 from aidb.catalog.relations import Relation, Relations
 from aidb.errors import NotSupportedError, ProgrammingError
 from aidb.plan.nodes import expression_of, is_aggregate, is_star, listed, nested_queries, sql_of, table_name, walk_own
-from aidb.plan.units import Source, Units, conjuncts
+from aidb.plan.splits import conjuncts
+from aidb.plan.ties import Source
+from aidb.plan.units import Units
 from aidb.sql.render import quoted
 
 
@@ -28,8 +30,7 @@ class _Unverified:
         self.units, self.relations, self.only = units, relations, only
         self.top = units.top
         self.tree = units.tree.copy()
-        tied = units.key.root()
-        asking = [s for s in self.top.sources if s.root() is tied]
+        asking = list(units.tied)
         stored = [s for s in asking if self._stored(s) is not None and not self._is_virtual_table(s)]
         self.kept = (stored or asking)[0]
         self.dropped = [s for s in asking if s is not self.kept]
@@ -58,7 +59,7 @@ class _Unverified:
     # ---- what is stored
 
     def _stored(self, source: Source) -> Relation | None:
-        return self.relations.get(table_name(source.node)) if isinstance(source.node, exp.Table) else None
+        return source.relation
 
     def _is_virtual_table(self, source: Source) -> bool:
         relation = self._stored(source)
@@ -70,10 +71,10 @@ class _Unverified:
         if found is None:
             return False
         source, name = found
-        if source.root() is not self.units.key.root():
+        if source not in self.units.tied:
             return False
         relation = self._stored(source)
-        if source.key is not None and name in source.key:
+        if name in _lower(source.key):
             return False
         if relation is None or relation.fill is not None:
             return True
@@ -166,8 +167,12 @@ class _Unverified:
         if not column.table:
             return
         for source in self.dropped:
-            if source.alias == column.table.lower() and source.key is not None and column.name.lower() in source.key:
+            if source.alias == column.table.lower() and column.name.lower() in _lower(source.key):
                 assert self.kept.key is not None
-                name = self.kept.key[source.key.index(column.name.lower())]
+                name = self.kept.key[_lower(source.key).index(column.name.lower())]
                 column.set("this", exp.to_identifier(name, quoted=True))
                 column.set("table", exp.to_identifier(self.kept.node.alias_or_name, quoted=True))
+
+
+def _lower(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if names is None else tuple(n.lower() for n in names)
