@@ -41,12 +41,15 @@ def sql_of(node: exp.Expr) -> str:
 
 @lru_cache(maxsize=256)
 def _parsed(sql: str) -> exp.Expr:
-    return sqlglot.parse_one(sql, dialect=DIALECT)
+    return parse(sql)
 
 
 def parse(sql: str) -> exp.Expr:
     """Return a tree of one statement, free to be changed."""
-    return sqlglot.parse_one(sql, dialect=DIALECT)
+    tree = sqlglot.parse_one(sql, dialect=DIALECT)
+    for call in [n for n in tree.find_all(exp.Anonymous) if n.name.upper() == "ALL" and len(n.expressions) == 1]:
+        call.replace(exp.All(this=call.expressions[0]))  # ``ALL ((SELECT ...))`` is no function, whatever sqlglot says
+    return tree
 
 
 def view_query(sql: str) -> tuple[exp.Expr, list[str]]:

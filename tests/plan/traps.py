@@ -27,6 +27,9 @@ OUTER_JOINS = {
         "SELECT b.x FROM frames f LEFT JOIN mood m ON m.frame_id = f.frame_id AND m.mood = 1"
         " JOIN box b ON b.frame_id = f.frame_id WHERE m.frame_id < ALL (SELECT doc_id FROM Docs WHERE doc_id > 90)"
     ),
+    "reject-by-all-in-brackets": (
+        "SELECT b.x FROM box b LEFT JOIN range(2) v(k) ON v.k = b.frame_id WHERE v.k < ALL ((SELECT 1 WHERE 1 = 0))"
+    ),
     "full-one-side-filtered": (
         "SELECT f.ts, b.x FROM frames f FULL JOIN box b ON b.frame_id = f.frame_id AND f.cam = 1"
         " WHERE coalesce(b.frame_id, 0) = 0"
