@@ -175,7 +175,7 @@ MADE: dict[str, Callable[[], Pair]] = {
     "reversed": lambda: (-_beta(0.01, 1, 100_000)[0], _beta(0.01, 1, 100_000)[1]),
     "nan30": lambda: _missing(0.3, _beta(0.01, 1, 100_000)),
     "ties": lambda: (np.round(_beta(0.01, 1, 100_000)[0], 1), _beta(0.01, 1, 100_000)[1]),
-    # not used while the methods were made
+    # run once before the last warnings of `aidb.stats.selection.promise` were added, which they led to
     "held_beta": lambda: _beta(0.03, 1.5, 200_000, seed=5),
     "held_sparse": lambda: _beta(0.003, 1, 500_000, seed=6),
     "held_flat": lambda: _beta(0.1, 8, 100_000, seed=7),
@@ -192,4 +192,17 @@ MADE: dict[str, Callable[[], Pair]] = {
     "held_digit3": lambda: _digits(3),
     "held_digit9": lambda: _digits(9),
     "held_ties": lambda: (np.round(_beta(0.03, 1.5, 100_000, seed=5)[0], 2), _beta(0.03, 1.5, 100_000, seed=5)[1]),
+    # not run before the methods were frozen
+    "fresh_beta": lambda: _beta(0.02, 4, 300_000, seed=21),
+    "fresh_bells": lambda: _bells(2.2, 0.02, 150_000),
+    "fresh_student": lambda: _bells(4, 0.03, 100_000, tails=3),
+    "fresh_sure": lambda: _logistic(3, 0.02, 150_000, slope=3),
+    "fresh_timid": lambda: _logistic(3, 0.005, 300_000, slope=0.7),
+    "fresh_power": lambda: _power(1.35, 0.02, 150_000),
+    "fresh_steep": lambda: _power(2, 0.004, 300_000),
+    "fresh_noise": lambda: _noisy(0.03, _beta(0.03, 2, 150_000, seed=22)),
+    "fresh_shuffled": lambda: _shuffled(0.25, _beta(0.015, 1, 300_000, seed=23)),
+    "fresh_lost10": lambda: _overlooked(0.1, _beta(0.02, 3, 150_000, seed=24)),
+    "fresh_nan5": lambda: _missing(0.05, _beta(0.02, 1, 150_000, seed=25)),
+    "fresh_digit5": lambda: _digits(5),
 }

@@ -11,7 +11,7 @@ from scipy.stats import binom
 from aidb.stats.selection import select
 from aidb.stats.selection.cells import cells
 from aidb.stats.selection.population import FAILED, Population
-from aidb.stats.selection.promise import misplaced, promised
+from aidb.stats.selection.promise import misplaced, promised, trailing
 from aidb.stats.selection.result import selection
 
 DELTA = 0.05
@@ -182,8 +182,18 @@ def test_each_row_is_drawn_with_the_chance_that_its_weight_says():
 def test_the_promise_below_a_cut_is_that_of_the_unlabelled_scores_at_the_rate_it_was_kept():
     scores = np.array([0.9, 0.9, 0.9, 0.5, 0.2, 0.2])
     cut, labelled, hits = np.array([3]), np.array([0, 1, 2, 4]), np.array([1, 2])
-    most = promised(scores, cut, labelled, hits, np.array([1.0, 1.0]), np.array([0.0]))
+    most, rate = promised(scores, cut, labelled, hits, np.array([1.0, 1.0]), np.array([0.0]))
     assert most == pytest.approx([(0.5 + 0.2) * 2 / 1.8])
+    assert rate == pytest.approx([2 / 1.8])
+
+
+def test_what_trails_behind_is_that_of_a_slow_power_of_the_rank():
+    n, far = 100_000, 9_000
+    density = np.arange(1, n + 1) ** -1.5
+    hits = np.arange(n)
+    trail = trailing(n, np.array([100, far, 50_000, n]), far, hits, density)
+    beyond = [density[far:].sum(), density[far:].sum(), density[50_000:].sum(), 0]
+    assert trail == pytest.approx(beyond, rel=0.01, abs=1e-9)
 
 
 def test_a_share_of_misplaced_scores_is_noticed_and_a_good_or_merely_crooked_proxy_is_not():

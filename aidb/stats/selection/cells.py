@@ -23,7 +23,7 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from aidb.stats.selection.population import NO, YES, Floats, Ints, Population
-from aidb.stats.selection.promise import misplaced, promised
+from aidb.stats.selection.promise import MODEST, misplaced, promised, trailing
 from aidb.stats.selection.result import Chosen
 
 
@@ -34,7 +34,7 @@ class Plan:
     pilot: share of the labels for the first stage. finish: share of the rest that verifies returned rows, if that
     reaches far enough. zone: share of the second stage that is flat around and beyond the place where the recall is
     reached; close: share that is flat above it. near: labels in the zone per allowed miss, so that a hit there weighs
-    little. beyond: an unseen positive is supposed to lie so many times deeper than the deepest seen. safety: divides
+    little. beyond: an unseen positive is supposed to lie 1 + beyond / labels times deeper than the deepest seen. safety: divides
     delta in the limit of the misses. trust: share of the allowed misses up to which the promise of the scores may go.
     """
 
@@ -43,13 +43,13 @@ class Plan:
     zone: float = 0.7
     close: float = 0.15
     near: float = 5.0
-    beyond: float = 1.15
+    beyond: float = 150.0
     safety: float = 1.5
-    trust: float = 0.75
+    trust: float = 0.5
 
 
 USUAL = Plan()
-STRICT = Plan(near=2.5, beyond=2.0, safety=2.0)
+STRICT = Plan(near=2.5, beyond=1000.0, safety=2.0)
 """For recalls above 0.92, where the usual plan promises too much."""
 
 
@@ -172,12 +172,16 @@ class _Stage:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Both stages. rows: positions labelled; hits: the positives among them; both ascending."""
+    """Both stages. rows: positions labelled; hits: the positives among them; both ascending.
+
+    far: the position up to which labels are dense enough for the certificate.
+    """
 
     first: _Stage
     second: _Stage
     rows: Ints
     hits: Ints
+    far: float
 
     def weight(self, rows: Ints) -> Floats:
         """How many rows each of these positions stands for when it is drawn, by either stage."""
@@ -211,7 +215,7 @@ def _draw(
     second = _Stage(grid.edges - before, rest, shares, count, rng)
     rows = second.rows + np.searchsorted(first.rows - np.arange(pilot), second.rows, side="right")
     hits = np.sort(np.concatenate([hits, _ask(population, grid, rows)]))
-    return _Sample(first, second, np.sort(np.concatenate([first.rows, rows])), hits)
+    return _Sample(first, second, np.sort(np.concatenate([first.rows, rows])), hits, far)
 
 
 def _ask(population: Population, grid: _Grid, rows: Ints) -> Ints:
@@ -266,7 +270,8 @@ class _Certificate:
         """Per cut: an upper limit of misses less those allowed."""
         grid, sample = self._grid, self._sample
         deepest = int(sample.hits[-1]) if len(sample.hits) else 0
-        place = np.minimum(self._plan.beyond * np.maximum(self._cuts, deepest), grid.n - 1).astype(np.int64)
+        further = 1 + self._plan.beyond / len(sample.rows)
+        place = np.minimum(further * np.maximum(self._cuts, deepest), grid.n - 1).astype(np.int64)
         deeper = np.where(grid.edges[:-1] >= deepest, sample.weight(grid.edges[:-1]), 1.0)
         least_watched = np.maximum.accumulate(deeper)  # the very bottom is watched again, which must not count
         at = np.searchsorted(grid.edges, place, side="right") - 1
@@ -286,10 +291,12 @@ class _Certificate:
         scored = max(grid.n - grid.unscored, 1)
         below = np.minimum(grid.unscored, grid.n - self._cuts)
         warned: Floats = below * (self.total / scored)
-        if grid.scores is not None:
-            at = sample.weight(np.minimum(self._cuts, grid.n - 1))
-            warned = warned + promised(grid.scores, self._cuts, sample.rows, sample.hits, self._weights, at)
-        return warned
+        trail = trailing(grid.n, self._cuts, sample.far, sample.hits, self._weights)
+        if grid.scores is None:
+            return warned + trail
+        at = sample.weight(np.minimum(self._cuts, grid.n - 1))
+        promise, rate = promised(grid.scores, self._cuts, sample.rows, sample.hits, self._weights, at)
+        return warned + promise + np.where(rate > MODEST, trail, 0.0)
 
 
 def _shares(weights: Floats) -> Floats:

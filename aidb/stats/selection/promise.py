@@ -6,6 +6,8 @@ scores in [0, 1], used here as warnings only: they can forbid a cut, never allow
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from aidb.stats.selection.population import Floats, Ints
@@ -19,11 +21,15 @@ TRACE = 1e-4
 EVIDENCE = 0.75
 """Log likelihood by which a common factor must beat the scores as they are. Low: a false alarm costs precision in one
 answer out of nine, a missed alarm the recall."""
+MODEST = 2.0
+"""Scores that keep more than so many times their promise, promise too little to warn of anything."""
 RIVAL = 2.0
 """Log likelihood by which a logistic curve must beat the factor, so that the proxy counts as crooked and no more."""
 
 
-def promised(scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Floats, pseudo: Floats) -> Floats:
+def promised(
+    scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Floats, pseudo: Floats
+) -> tuple[Floats, Floats]:
     """Per cut: how many positives the unlabelled rows below it hold if they keep the promise of their scores.
 
     The promise is taken at the rate at which it was kept in the band of ranks just above the cut, a third of the cut to
@@ -32,6 +38,7 @@ def promised(scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Fl
 
     scores (n,), best first. cuts (c,), ascending. labelled, hits: positions, ascending. weights: beside the hits, how
     many positives each stands for. pseudo (c,): the weight of a positive at the cut, which no label may have found.
+    Returns these numbers and the rates, both (c,).
     """
     summed = np.concatenate([[0.0], np.cumsum(scores)])
     bought = np.concatenate([[0.0], np.cumsum(scores[labelled])])
@@ -40,8 +47,20 @@ def promised(scores: Floats, cuts: Ints, labelled: Ints, hits: Ints, weights: Fl
     start = (cuts / BAND).astype(np.int64)
     kept = found[np.searchsorted(hits, cuts)] - found[np.searchsorted(hits, start)]
     rate: Floats = (kept + pseudo) / (summed[cuts] - summed[start] + pseudo)
-    most: Floats = open_ * rate
-    return most
+    return open_ * rate, rate
+
+
+def trailing(n: int, cuts: Ints, far: float, hits: Ints, weights: Floats) -> Floats:
+    """Per cut: how many positives lie beyond what the labels reach if they thin out slowly, as rank ** -1.5.
+
+    For proxies whose scores promise nothing, or less than they keep. The positives between a third of the place to
+    which labels reach, or of the cut if that lies deeper, and that place tell how many go on to the last of n rows.
+    """
+    found = np.concatenate([[0.0], np.cumsum(weights)])
+    place = np.minimum(np.maximum(cuts, far), n)
+    inside = found[np.searchsorted(hits, place)] - found[np.searchsorted(hits, place / BAND)]
+    go_on: Floats = inside * (1 - np.sqrt(place / n)) / (math.sqrt(BAND) - 1)
+    return go_on
 
 
 def misplaced(scores: Floats, positive: Floats) -> bool:
