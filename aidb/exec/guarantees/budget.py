@@ -30,8 +30,10 @@ class Allowance:
 def allowance(items: Items, guarantee: Guarantee, rng: np.random.Generator, ask: Callable[[Ints], None]) -> Allowance:
     """What a query's budget clauses allow; may ask about a few random items to learn what one costs."""
     budgets = [b for b in (guarantee.budget, _time(guarantee)) if b is not None]
-    if not budgets or not items.n:
+    if not budgets:
         return Allowance(None)
+    if not items.n:
+        return Allowance(0)
     questions = items.questions
     fills = questions.plan(items.parts.counts(only="__aidb_open")).fills
     plain = [f for f in fills if len(f.keys) <= len(items.unit.keys)]

@@ -63,12 +63,9 @@ class Estimating:
             rng=rng,
         )
         table, intervals = self._table(found)
-        self.questions.keep(RESULT, "SELECT * EXCLUDE (__order) FROM aidb_result ORDER BY __order", aidb_result=table)
-        names = [f"{quoted(f'c{i}')} AS {quoted(self._name(i))}" for i in range(len(self.shares.outputs))]
-        listed = f"SELECT {', '.join(names)} FROM {RESULT}"
-        tail = items.parts.tail()
-        sql = f"SELECT * FROM ({listed}) AS __e {tail}" if tail else listed
-        answer = self.questions.database.execute(sql)
+        # Where every item was asked about the query itself gives the answer.
+        sql = self.questions.sql if found.mode == "exact" else self._estimated(table)
+        answer = self.questions.database.execute(sql, self.questions.given(sql))
         failed = len(found.failed)
         notes = list(found.notes)
         if scores.values is None and scores.name is None and n and found.mode != "exact":
@@ -92,6 +89,14 @@ class Estimating:
             sql=sql,
             arrays={"history": np.array(found.history, dtype=np.float64).reshape(-1, 4)},
         )
+
+    def _estimated(self, table: pa.Table) -> str:
+        """SQL of the estimates, with the query's ORDER BY and LIMIT."""
+        self.questions.keep(RESULT, "SELECT * EXCLUDE (__order) FROM aidb_result ORDER BY __order", aidb_result=table)
+        names = [f"{quoted(f'c{i}')} AS {quoted(self._name(i))}" for i in range(len(self.shares.outputs))]
+        listed = f"SELECT {', '.join(names)} FROM {RESULT}"
+        tail = self.items.parts.tail()
+        return f"SELECT * FROM ({listed}) AS __e {tail}" if tail else listed
 
     # ---- from shares to answers
 

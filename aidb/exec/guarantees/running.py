@@ -36,7 +36,10 @@ def run(questions: Questions, guarantee: Guarantee, exact: Exact, plan: CallPlan
     kept = recall(questions, key_of(questions, guarantee, plan))
     if kept is not None:
         return kept
-    found = _sampled(questions, guarantee, exact)
+    try:
+        found = _sampled(questions, guarantee, exact)
+    except ValueError as e:  # the statistics' way to say that a request makes no sense
+        raise ProgrammingError(str(e)) from e
     # Failures and answers have come meanwhile: the key is that of the next time.
     remember(questions, key_of(questions, guarantee, plan), text, found)
     return found
