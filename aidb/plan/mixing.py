@@ -45,9 +45,9 @@ class Mixing:
         group = block.node.args.get("group")
         if block.grouping is None or group is None:
             return "an aggregate in a subquery depends on all items at once: GROUP BY the key there"
-        if any(group.args.get(a) for a in ("grouping_sets", "cube", "rollup", "totals")):
-            return "grouping sets mix items"
         if not self._cover(block.grouping, block):
+            if has_sets(group):
+                return "grouping sets mix items"
             return f"its GROUP BY lacks {self.key}, and mixes items"
         return ""
 
@@ -124,6 +124,11 @@ class Mixing:
                 known = any(c.name.lower() == item.name.lower() for c in block.scope.columns)
                 item = item if known else block.aliases().get(item.name.lower(), item)
             block.grouping.append(item)
+
+
+def has_sets(group: exp.Expr) -> bool:
+    """Does GROUP BY say ROLLUP, CUBE or GROUPING SETS?"""
+    return group.find(exp.Rollup, exp.Cube, exp.GroupingSets) is not None
 
 
 def called(window: exp.Expr) -> exp.Expr:

@@ -1,6 +1,7 @@
 """The name that DuckDB gives a column without an alias: ``count_star()``, ``sum((x + 1))``.
 
-Exact for columns, numbers, arithmetic, comparisons, casts and calls of functions; a good guess for the rest.
+Exact for columns, numbers, arithmetic, comparisons and calls of functions; a good guess for the rest, and for names that
+are words of SQL, which DuckDB puts into quotes.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 
 from sqlglot import exp
 
-from aidb.plan.nodes import is_star, sql_of
+from aidb.plan.nodes import function_name, is_star, listed, sql_of
 
 _SIGNS: dict[type[exp.Expr], str] = {
     exp.Add: "+",
@@ -62,12 +63,11 @@ def _text(node: exp.Expr) -> str:
     if isinstance(node, exp.Not) and isinstance(node.this, exp.Is) and isinstance(node.this.expression, exp.Null):
         return f"({_text(node.this.this)} IS NOT NULL)"
     if type(node) is exp.Cast:
-        return f"CAST({_text(node.this)} AS {sql_of(node.args['to']).lower()})"
-    if isinstance(node, exp.Sum | exp.Avg | exp.Count | exp.Abs | exp.CountIf):
-        name = "count_if" if isinstance(node, exp.CountIf) else type(node).__name__.lower()
-        return f"{name}({_text(node.this)})"
-    if isinstance(node, exp.Anonymous):
-        return f"{node.name.lower()}({', '.join(map(_text, node.expressions))})"
+        return f"CAST({_text(node.this)} AS {sql_of(node.args['to'])})"
+    name = function_name(node)
+    if name and set(filter(node.args.get, node.args)) <= {"this", "expressions", "big_int"}:
+        given = [*listed(node.this), *node.expressions]
+        return f"{name}({', '.join(map(_text, given))})"
     return sql_of(node)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlglot import exp
 
 from aidb.errors import NotSupportedError
+from aidb.plan.mixing import has_sets
 from aidb.plan.naming import default_name
 from aidb.plan.nodes import expression_of, function_name, is_aggregate, is_star, listed, parse, sql_of, walk_own
 from aidb.plan.units import Units
@@ -115,7 +116,7 @@ class ShareReader:
         group = tree.args.get("group")
         if group is None:
             return []
-        if any(group.args.get(a) for a in ("grouping_sets", "cube", "rollup", "totals")):
+        if has_sets(group):
             raise NotSupportedError("grouping sets can't be estimated: ask for one GROUP BY at a time")
         items = list(tree.expressions)
         if any(is_star(expression_of(i)) or isinstance(expression_of(i), exp.Columns) for i in items):

@@ -38,7 +38,11 @@ _UNNESTING = (exp.Explode, exp.Unnest)
 
 
 class Splitting:
-    """Reads one statement. restricted: what must be restricted (a FROM item, or a branch of a UNION) and its key there."""
+    """Reads one statement.
+
+    restricted: what must be restricted (a FROM item, or a branch of a UNION) and its key there. blocks: all SELECTs. ctes:
+    names of all CTEs that were met.
+    """
 
     def __init__(self, relations: Relations, unit: Unit, touching: Touching) -> None:
         self.relations, self.unit, self.touching = relations, unit, touching
@@ -47,6 +51,7 @@ class Splitting:
         self.from_clause = TiedFrom(self)
         self.restricted: list[tuple[exp.Expr, tuple[str, ...]]] = []
         self.blocks: list[Block] = []
+        self.ctes: set[str] = set()
 
     # ---- queries
 
@@ -72,6 +77,7 @@ class Splitting:
             recursive = bool(clause.args.get("recursive")) and any(
                 is_bare(t) and t.name.lower() == name for t in cte.this.find_all(exp.Table)
             )
+            self.ctes.add(name)
             known[name] = Cte(cte.this, dict(known), outer, columns, recursive)
         return known
 

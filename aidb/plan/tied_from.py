@@ -23,6 +23,7 @@ class QueryReader(Protocol):
     touching: Touching
     unit: Unit
     blocks: list[Block]
+    ctes: set[str]
 
     @property
     def places(self) -> int:
@@ -179,6 +180,7 @@ class TiedFrom:
         self._views.append(name)
         query, columns = view_query(self.reader.relations.views[name])
         inner = query.copy()
+        self._keep_meaning(inner)
         read = self.reader.query(inner, {}, None)
         columns = [*given, *columns[len(given) :]]
         if read.is_split:
@@ -190,6 +192,20 @@ class TiedFrom:
             node.replace(source.node)
         self._views.pop()
         self._made(source, read, columns, block)
+
+    def _keep_meaning(self, query: exp.Expr) -> None:
+        """A table that a view names is that table still where the statement has a CTE of its name."""
+        own = {c.alias.lower() for c in query.find_all(exp.CTE)}
+        for table in query.find_all(exp.Table):
+            name = table.name.lower()
+            if is_bare(table) and name in self.reader.ctes and name not in own and table_name(table):
+                if self.reader.relations.get(name) is None and name not in self.reader.relations.views:
+                    raise self.reader.refused(
+                        f"{name} is a CTE here and a table in a view: call the CTE something else"
+                    )
+                table.set("db", exp.to_identifier("main"))
+                if not table.alias:
+                    table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
 
     def _made(self, source: Source, query: Query, given: Sequence[str], block: Block) -> None:
         """A FROM item whose rows are a query's."""

@@ -269,15 +269,16 @@ def run(queries: int, seed: int, *, verbose: bool = False) -> Summary:
     """Check about ``queries`` valid statements."""
     summary, rng = Summary(), Random(seed)
     while summary.counts["accepted"] + summary.counts["refused"] < queries:
-        for world, names in worlds(rng):
+        made = worlds(rng)
+        for world in {id(w): w for w, _ in made}.values():
             world.materialise_some(rng, 1.1)
+        for world, names in made:
             for _ in range(PER_WORLD):
                 problem = Check(world, statement(Random(rng.randrange(1 << 30)), names), rng, summary).run()
                 if problem:
                     summary.problems.append(problem)
                     if verbose:
                         print(problem, flush=True)
-            world.con.close()
     return summary
 
 

@@ -66,14 +66,15 @@ CLIPS = Names(
 )
 
 
-def worlds(rng: Random, con: object = None) -> list[tuple[World, Names]]:
-    """One of each."""
+def worlds(rng: Random) -> list[tuple[World, Names]]:
+    """Databases and what to name in them; some names belong to one database."""
     spec = street(rng)
     for name in ("vbox", "vagg", "vu", "vrev"):
         spec.views[name] = VIEWS[name]
     spec.views["vcam"] = "SELECT frame_id, cam FROM frames WHERE cam > 0"
     _stored(spec, rng)
-    return [(_world(spec, {"reviews": ()}), FRAMES), (_world(_clips(rng), {"clips": ("cam no", "Zeit")}), CLIPS)]
+    world = _world(spec, {"reviews": ()})
+    return [(world, FRAMES), (world, REVIEWS), (_world(_clips(rng), {"clips": ("cam no", "Zeit")}), CLIPS)]
 
 
 def _stored(spec: Spec, rng: Random) -> None:
