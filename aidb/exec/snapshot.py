@@ -68,10 +68,11 @@ class Natives:
         return [str(n) for n in rows.column(0).to_pylist()]
 
     def views(self) -> Mapping[str, str]:
-        """Lower-case name -> SQL text of every view, ours included."""
+        """Lower-case name -> SQL text of every view, ours included, but for those that last as long as a statement."""
         if self._views is None:
             rows = self._database.query(
-                f"SELECT lower(view_name), sql FROM duckdb_views() WHERE NOT internal AND schema_name NOT IN {_OURS}"
+                f"SELECT lower(view_name), sql FROM duckdb_views() WHERE NOT internal AND schema_name NOT IN {_OURS} "
+                "AND NOT starts_with(view_name, '__aidb')"
             )
             texts = zip(rows.column(0).to_pylist(), rows.column(1).to_pylist(), strict=True)
             self._views = {n: _body(text) for n, text in texts}

@@ -324,6 +324,13 @@ def test_a_model_in_an_expression(con: aidb.Connection) -> None:
     assert cur.report.oracle_calls == model.items <= 700
 
 
+def test_a_model_in_an_expression_of_the_first_query_of_all() -> None:
+    with aidb.connect() as con:
+        con.execute("CREATE BLOB TABLE items AS SELECT range AS id, range::INTEGER AS x FROM range(50) KEY (id)")
+        con.register(FakeModel("odd", {"odd": "BOOLEAN"}, lambda x: x % 2 == 1))
+        assert len(con.execute("SELECT id FROM items WHERE odd(x) RECALL TARGET 90%").fetchall()) >= 23
+
+
 def test_a_plain_table_with_a_virtual_column(con: aidb.Connection) -> None:
     con.execute("CREATE TABLE texts AS SELECT id, 'text ' || (id % 700) AS body, score FROM source")
     model = FakeModel("mood", {"mood": "VARCHAR"}, lambda body: "good" if int(body[5:]) % 7 == 0 else "bad")
