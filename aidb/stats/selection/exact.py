@@ -35,11 +35,14 @@ def auto(population: Population, recall: float, delta: float, rng: np.random.Gen
     expected = pilot(population, zones.pilot_size(population.left), rng)
     needed = labels_needed(expected, population, recall, delta)
     whole = expected.total / max(population.n, 1)
-    if population.left >= _ROOM * needed and _promise(population, expected, recall, delta) > 1.5 * whole:
+    enough = population.left >= _ROOM * needed
+    if enough and _promise(population, expected, recall, delta) > 1.5 * whole:
         return _best(population, expected, recall, delta, rng)
     chosen = cells(population, recall, delta, rng)
     note = (
-        f"No exact certificate was tried: it takes about {needed} labels to leave out most of the table, and "
+        f"No exact certificate was tried: with {population.budget} labels it would leave out little of the table."
+        if enough
+        else f"No exact certificate was tried: it takes about {needed} labels to leave out most of the table, and "
         f"{population.budget} were allowed."
     )
     certified = chosen.certified_recall
