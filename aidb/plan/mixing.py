@@ -44,7 +44,7 @@ class Mixing:
             return ""
         group = block.node.args.get("group")
         if block.grouping is None or group is None:
-            return "an aggregate in a subquery depends on all items at once: GROUP BY the key there"
+            return f"an aggregate in a subquery depends on all items at once: GROUP BY {self.key} there, or tie its rows by it"
         if not self._cover(block.grouping, block):
             if has_sets(group):
                 return "grouping sets mix items"

@@ -12,9 +12,12 @@ from aidb.errors import NotSupportedError
 from aidb.plan.nodes import expression_of, sql_of
 from aidb.plan.ties import Items, Rows, Scope, Shown, Source
 from aidb.plan.unit import Unit
+from aidb.sql.render import quoted
 
 Names = Mapping[str, "Cte"]
 """The CTEs that a query sees, by lower-case name."""
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 Outputs = tuple[tuple[str | None, int | None], ...]
 """A query's columns: the name, None if DuckDB makes one up, and the place in the unit's key that it holds."""
@@ -54,7 +57,9 @@ class Cte:
 class Block:
     """One SELECT.
 
-    scope: what its clauses can name by now. rows: of its FROM and WHERE. split: the items that its rows' unit is the one
+    scope: what its clauses can name by now. demanded: items that queries inside depend on; linked: links (`Source.links`)
+    that they do; certain: links of which WHERE says that they name a unit; outward: items of queries around. rows: of its
+    FROM and WHERE. split: the items that its rows' unit is the one
     of, empty if it has no unit of its own. grouping: what GROUP BY says, places and names looked up; None without one.
     """
 
@@ -63,6 +68,8 @@ class Block:
     sources: list[Source] = field(default_factory=list)
     scope: Scope = field(default_factory=Scope)
     demanded: set[Source] = field(default_factory=set)
+    linked: set[Source] = field(default_factory=set)
+    certain: set[Source] = field(default_factory=set)
     outward: set[Source] = field(default_factory=set)
     rows: Rows = field(default_factory=Rows)
     split: Items = frozenset()
@@ -114,10 +121,20 @@ class Block:
 
     def holds(self, found: Shown | None) -> int | None:
         """The place in the key of the rows' unit that a column holds, whatever joins have left out."""
-        if found is None or found.place is None or not self.rows.has_one(found.of):
+        if found is None:
             return None
-        group = self.rows.group(found.items)
-        return found.place if group is not None and (not self.split or group == self.split) else None
+        for column in (found, *_links(found)):
+            if column.place is not None and self.rows.has_one(column.of):
+                group = self.rows.group(column.items)
+                if group is not None and (not self.split or group == self.split):
+                    return column.place
+        return None
+
+
+def _links(column: Shown) -> list[Shown]:
+    """The links that a column is part of."""
+    links = column.of[0].links if len(column.of) == 1 else {}
+    return [s for link in links.values() for s in link.shown if s.name == column.name.lower()]
 
 
 def conjuncts(condition: exp.Expr) -> list[exp.Expr]:
@@ -144,6 +161,12 @@ def short(node: exp.Expr) -> str:
     """The beginning of a text, for messages."""
     text = sql_of(node)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def spelled(source: Source, column: str | None = None) -> str:
+    """A FROM item, or a column of it, as the user may write it."""
+    names = [source.node.alias_or_name, *([] if column is None else [column])]
+    return ".".join(n if _PLAIN.fullmatch(n) else quoted(n) for n in names)
 
 
 def refusal(unit: Unit, why: str) -> NotSupportedError:

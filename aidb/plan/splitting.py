@@ -27,9 +27,9 @@ from aidb.plan.nodes import (
     view_query,
     walk_own,
 )
-from aidb.plan.splits import Block, Cte, Names, Outputs, Query, conjuncts, refusal, short, unique_names
+from aidb.plan.splits import Block, Cte, Names, Outputs, Query, conjuncts, refusal, short, spelled, unique_names
 from aidb.plan.tied_from import TiedFrom, demand
-from aidb.plan.ties import Items, Needed, Rules, Shown, Source, Tie, Tree, Untied, equal_keys
+from aidb.plan.ties import Items, Needed, Rows, Rules, Shown, Source, Tie, Tree, Untied, equal_keys
 from aidb.plan.touching import Touching
 from aidb.plan.unit import Unit
 
@@ -92,28 +92,36 @@ class Splitting:
         for clause in _CLAUSES:
             for expression in listed(node.args.get(clause)):
                 certain = conjuncts(expression.this) if clause in ("where", "having", "qualify") else ()
-                self.nested(expression, names, block, certain)
+                self.nested(expression, names, block, certain, filters=clause == "where")
         self._solve(block, tree, ties)
         self.mixing.group(block)
-        hooks = set(block.outward)
-        for group in block.rows.groups:
-            if group & self._dependent(block) and not group <= frozenset(block.sources):
-                hooks.add(min(group - frozenset(block.sources), key=lambda s: s.alias))
+        hooks = frozenset(block.outward | self._hooks(block))
         outputs, complete = self._outputs(block)
-        query = Query(node, bool(block.split), frozenset(hooks), outputs, complete, block)
+        query = Query(node, bool(block.split), hooks, outputs, complete, block)
         if block.split:
             self.mixing.check(block, query, top=top)
         return query
 
     def _dependent(self, block: Block) -> Items:
-        return frozenset(s for s in block.sources if s.asks or s in block.demanded)
+        return frozenset(s for s in block.sources if s.asks or s in block.demanded) | block.certain
+
+    def _hooks(self, block: Block) -> set[Source]:
+        """Items of queries around whose unit a block depends on."""
+        rules = Rules(block.sources, ())
+        found: set[Source] = set()
+        for group in block.rows.groups:
+            around = group - rules.own
+            if around and group & (self._dependent(block) | block.linked):
+                found.add(min(around, key=lambda s: (s.owner is not None, s.alias)))
+        return found
 
     def _solve(self, block: Block, tree: Tree | None, ties: Sequence[Tie]) -> None:
         """Find what must be restricted so that rows belong to units, as little as will do."""
         while tree is not None:
             rules = Rules(block.sources, self._dependent(block))
             try:
-                block.rows = rules.filtered(rules.rows(tree), ties)
+                rows = rules.filtered(rules.rows(tree), ties)
+                block.rows = Rows(rows.groups, rows.present | {frozenset({s}) for s in block.certain})
                 break
             except Needed as needed:
                 block.demanded.add(needed.source)
@@ -126,6 +134,10 @@ class Splitting:
             one, other = (min(g & dependent, key=lambda s: s.alias) for g in parts[:2])
             raise self._untied(other, one)
         block.split = parts[0] if parts else frozenset()
+        for link in block.linked:
+            group = block.rows.group(frozenset({link}))
+            if group != block.split and (group is None or group <= rules.own):
+                raise self._untied(link, min(block.split, key=lambda s: s.alias) if block.split else None)
         for source in block.sources:
             if source in dependent and not (source.made is not None and source.made.is_split):
                 key = source.key
@@ -235,50 +247,73 @@ class Splitting:
                     equalities.append((one, other, isinstance(part, exp.NullSafeEQ)))
         return equal_keys(equalities, self.places)
 
-    def nested(self, expression: exp.Expr, names: Names, block: Block, certain: Sequence[exp.Expr] = ()) -> None:
-        """Queries in an expression: free, hooked to the row around them, or keys of an IN. certain: what must be true."""
+    def nested(
+        self,
+        expression: exp.Expr,
+        names: Names,
+        block: Block,
+        certain: Sequence[exp.Expr] = (),
+        *,
+        filters: bool = False,
+    ) -> None:
+        """Queries in an expression: free, hooked to the row around them, or keys of an IN.
+
+        certain: conditions that must be true. filters: does a row of FROM fall out for which they are not?
+        """
         for found in nested_queries(expression):
             query = self.query(found, names, block)
             demand(query, block)
+            test = _around(found)
+            is_certain = any(test is c for c in certain)
             if not query.is_split:
+                if is_certain and filters and isinstance(test, exp.Exists):
+                    block.certain |= {s for s in self._met(query) if s.owner in block.sources}
                 continue
-            hook = self._in_hook(found, query, certain, block)
+            hook = self._in_hook(found, query, block, is_certain=is_certain)
+            if hook is not None and hook.owner is not None and hook.owner in block.sources:
+                (block.certain if filters else block.linked).add(hook)
+                continue
             if hook is None:
-                raise self.refused(
-                    f"the subquery ({short(query.node)}) is not tied to the row around it by {self._keys()}: add "
-                    f"{' AND '.join(f'....{k} = ....{k}' for k in self.unit.keys)} to its WHERE"
-                )
+                raise self._unhooked(query, block)
             (block.demanded if hook in block.sources else block.outward).add(hook)
 
-    def _in_hook(self, found: exp.Expr, query: Query, certain: Sequence[exp.Expr], block: Block) -> Source | None:
+    def _met(self, query: Query) -> set[Source]:
+        """Links of the query around that equal the key of something restricted wherever the query has a row."""
+        block = query.block
+        if block is None or (self.mixing.is_aggregated(block) and not block.grouping):
+            return set()
+        dependent = self._dependent(block)
+        met = [g for g in block.rows.groups if block.rows.has_one(g & dependent)]
+        return {s for g in met for s in g if s in query.hooks and s.owner is not None}
+
+    def _in_hook(self, found: exp.Expr, query: Query, block: Block, *, is_certain: bool) -> Source | None:
         """The FROM item whose key stands before ``IN (query)``, where the query shows the key in the same place."""
-        around = found.parent
-        while isinstance(around, exp.Subquery | exp.Paren):
-            around = around.parent
-        test, value = around, None
-        if isinstance(around, exp.In) and found.find_ancestor(exp.In) is around:
-            value = around.this
-        elif isinstance(around, exp.Any) and isinstance(around.parent, exp.EQ):
-            test, value = around.parent, around.parent.this
-        if value is None or test is None:
+        test = _around(found)
+        is_in = isinstance(test, exp.In) and test.args.get("query") is not None
+        is_any = isinstance(test, exp.EQ) and isinstance(test.expression, exp.Any)
+        if test is None or not (is_in or is_any):
             return None
+        value = test.this
         value = value.unnest() if isinstance(value, exp.Paren) else value
         values = value.expressions if isinstance(value, exp.Tuple) else [value]
-        shown = [block.shown(v) for v in values]
-        hooks: dict[Source, set[int]] = {}
-        for one, (_, place) in zip(shown, query.outputs, strict=False):
-            if one is not None and len(one.of) == 1 and one.place is not None and one.place == place:
-                hooks.setdefault(one.of[0], set()).add(place)
-        hook = next((s for s, met in hooks.items() if len(met) == self.places), None)
-        if hook is None:
-            return None
+        keys: dict[Source, set[int]] = {}
+        columns: dict[Source, dict[int, str]] = {}
+        for one, (_, place) in zip(map(block.shown, values), query.outputs, strict=False):
+            if one is None or len(one.of) != 1 or place is None:
+                continue
+            if one.place == place:
+                keys.setdefault(one.of[0], set()).add(place)
+            elif one.place is None:
+                columns.setdefault(one.of[0], {})[place] = one.name.lower()
+        hook = next((s for s, met in keys.items() if len(met) == self.places), None)
+        if is_certain:
+            links = [s.link(tuple(c[p] for p in sorted(c))) for s, c in columns.items() if len(c) == self.places]
+            return hook or next(iter(links), None)
         # Where it makes a difference, "no match" must not be mistaken for "unknown": then no NULL may take part.
-        if not any(test is c for c in certain):
-            known = len(values) == self.places and not self.unit.null_safe
-            return hook if known and hook in block.sources and self._is_always_there(hook, block) else None
-        return hook
+        known = len(values) == self.places and not self.unit.null_safe
+        return hook if known and hook in block.sources and self._is_always_there(hook, block) else None
 
-    def _is_always_there(self, source: Source, block: Block) -> bool:
+    def _is_always_there(self, source: Source | None, block: Block) -> bool:
         """Is an item never left out by an outer join, wherever it stands?"""
         joins = listed(block.node.args.get("joins"))
         clause = block.node.args.get("from_")
@@ -309,17 +344,24 @@ class Splitting:
         return f"the key {', '.join(self.unit.keys)}"
 
     def _untied(self, source: Source, to: Source | None, why: str = "") -> NotSupportedError:
-        key = source.key
-        if key is None:
-            return self.refused(f"{source.alias} does not show {self._keys()}: select it there, and join by it")
-        other = None if to is None else to.key
-        if to is None or other is None:
-            tail = "" if to is None else f" to {to.alias}, which has no such column: join {self.unit.table}"
-            return self.refused(f"{source.alias} is not tied by {self._keys()}{tail}{f' ({why})' if why else ''}")
-        same = " AND ".join(f"{to.alias}.{b} = {source.alias}.{a}" for a, b in zip(key, other, strict=True))
-        return self.refused(
-            f"{source.alias} is not tied to {to.alias} by the key: add {same}{f' ({why})' if why else ''}"
-        )
+        hidden = next((s for s in (source, to) if s is not None and s.asks and s.key is None), None)
+        if hidden is not None:
+            return self.refused(f"{spelled(hidden)} does not show {self._keys()}: select it there, and join by it")
+        because = f" ({why})" if why else ""
+        if to is None or to.key is None or source.key is None:
+            tail = "" if to is None else f" to {spelled(to)}, which has no such column: join {self.unit.table}"
+            return self.refused(f"{spelled(source)} is not tied by {self._keys()}{tail}{because}")
+        same = _equal(to, source)
+        return self.refused(f"{spelled(source)} is not tied to {spelled(to)} by the key: add {same}{because}")
+
+    def _unhooked(self, query: Query, block: Block) -> NotSupportedError:
+        inside = [s for s in (query.block.sources if query.block is not None else ()) if s in query.block.split]
+        around = [s for s in block.sources if s.key is not None]
+        what = f"the subquery ({short(query.node)}) is not tied to the row around it by {self._keys()}"
+        named = next((s for s in inside if s.key is not None), None)
+        if named is None or not around:
+            return self.refused(what)
+        return self.refused(f"{what}: add {_equal(named, around[0])} to its WHERE")
 
     def refused(self, why: str) -> NotSupportedError:
         """The error that says why not."""
@@ -335,3 +377,17 @@ def _by_place(branches: Sequence[Query], split: Sequence[Query]) -> tuple[Output
         (name, p.pop() if len(p) == 1 else None) for (name, _), p in zip(first.outputs, places, strict=True)
     )
     return outputs, first.complete
+
+
+def _around(query: exp.Expr) -> exp.Expr | None:
+    """The test that a nested query is part of: EXISTS (...), x IN (...), x = ANY (...)."""
+    around = query.parent
+    while isinstance(around, exp.Subquery | exp.Paren | exp.Any):
+        around = around.parent
+    return around
+
+
+def _equal(one: Source, other: Source) -> str:
+    """The condition that two items belong to one unit."""
+    pairs = zip(one.key or (), other.key or (), strict=True)
+    return " AND ".join(f"{spelled(one, a)} = {spelled(other, b)}" for a, b in pairs)

@@ -228,7 +228,10 @@ def _is_brackets(node: exp.Expr) -> bool:
 def demand(query: Query, block: Block) -> None:
     """What a query inside depends on must be restricted, here or further out."""
     for source in query.hooks:
-        (block.demanded if source in block.sources else block.outward).add(source)
+        if source.owner is not None and source.owner in block.sources:
+            block.linked.add(source)
+        else:
+            (block.demanded if source in block.sources else block.outward).add(source)
 
 
 def _together(*scopes: Scope) -> Scope:

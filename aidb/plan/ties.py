@@ -26,7 +26,8 @@ class Source:
 
     alias: in lower case, never empty. places: how many columns the unit's key has. shown: its columns in order; complete:
     are these all? asks: do its rows depend on a model? relation: of the catalog, if it is one. made: what a derived table,
-    a view or a CTE consists of.
+    a view or a CTE consists of. links: columns of it that conditions compare with the key, each set as an item of its own,
+    whose owner it is: ``notes.frame_id`` names a frame wherever it equals one's key, though rows of notes need not have one.
     """
 
     alias: str
@@ -37,6 +38,8 @@ class Source:
     asks: bool = False
     relation: Relation | None = None
     made: Query | None = None
+    links: dict[tuple[str, ...], Source] = field(default_factory=dict)
+    owner: Source | None = None
 
     @property
     def columns(self) -> frozenset[str] | None:
@@ -49,6 +52,14 @@ class Source:
         found = [next((c.name for c in self.shown if c.place == p), None) for p in range(self.places)]
         names = tuple(n for n in found if n is not None)
         return names if len(names) == self.places else None
+
+    def link(self, names: tuple[str, ...]) -> Source:
+        """The item that some of its columns, in the order of the key, are."""
+        if names not in self.links:
+            made = Source(self.alias, self.node, self.places, owner=self)
+            made.show((name, place) for place, name in enumerate(names))
+            self.links[names] = made
+        return self.links[names]
 
     def show(self, columns: Iterable[tuple[str, int | None]]) -> None:
         """Set the columns: names, and the place in the key that each one holds."""
@@ -117,12 +128,21 @@ def sources_of(tree: Tree) -> list[Source]:
 def equal_keys(equalities: Iterable[tuple[Shown, Shown, bool]], places: int) -> list[Tie]:
     """The pairs of items of which equalities compare the whole key, place by place."""
     met: dict[tuple[Items, Items, bool], set[int]] = {}
+    linked: dict[tuple[Items, Source, bool], dict[int, str]] = {}
     for one, other, safe in equalities:
-        if one.place is None or one.place != other.place or one.items == other.items:
+        if one.items == other.items:
             continue
-        pair = (one.items, other.items) if _order(one) <= _order(other) else (other.items, one.items)
-        met.setdefault((*pair, safe), set()).add(one.place)
-    return [Tie(*pair) for pair, found in met.items() if len(found) == places]
+        if one.place is not None and one.place == other.place:
+            pair = (one.items, other.items) if _order(one) <= _order(other) else (other.items, one.items)
+            met.setdefault((*pair, safe), set()).add(one.place)
+        for key, column in ((one, other), (other, one)):
+            if key.place is not None and column.place is None and len(column.of) == 1 and not safe:
+                linked.setdefault((key.items, column.of[0], safe), {})[key.place] = column.name.lower()
+    ties = [Tie(*pair) for pair, found in met.items() if len(found) == places]
+    for (items, source, safe), names in linked.items():
+        if len(names) == places:
+            ties.append(Tie(items, frozenset({source.link(tuple(names[p] for p in range(places)))}), safe))
+    return ties
 
 
 def _order(column: Shown) -> list[int]:
@@ -172,7 +192,8 @@ class Rules:
     """The rules of joins. own: the items of this FROM clause. restricted: those whose rows depend on the units chosen."""
 
     def __init__(self, own: Collection[Source], restricted: Collection[Source]) -> None:
-        self.own, self.restricted = frozenset(own), frozenset(restricted)
+        self.own = frozenset(own) | {link for s in own for link in s.links.values()}
+        self.restricted = frozenset(restricted)
 
     def is_open(self, group: Items) -> bool:
         """Does a group's part of the row belong to a unit that is not the one of the query around?"""
@@ -182,7 +203,7 @@ class Rules:
         """What holds in each row. Raises `Untied` or `Needed` where rows don't belong to units."""
         if isinstance(tree, Source):
             alone = frozenset({tree})
-            return Rows((alone,), frozenset({alone}))
+            return Rows((alone, *(frozenset({x}) for x in tree.links.values())), frozenset({alone}))
         left, right = self.rows(tree.left), self.rows(tree.right)
         match tree.how:
             case "inner":
@@ -207,6 +228,7 @@ class Rules:
     def filtered(self, rows: Rows, ties: Sequence[Tie]) -> Rows:
         """Rows for which conditions hold: both sides of each tie are there and equal."""
         groups = list(rows.groups)
+        there = {items for t in ties if not t.safe for items in (t.one, t.other)}
         for _ in ties:  # a tie of merged columns counts once other ties made them one group
             for tie in ties:
                 if tie.safe and not (rows.has_one(tie.one) and rows.has_one(tie.other)):
@@ -214,7 +236,7 @@ class Rules:
                 first, second = self._find(groups, tie.one), self._find(groups, tie.other)
                 if first is not None and second is not None and first != second:
                     groups = [g for g in groups if g not in (first, second)] + [first | second]
-        return Rows(tuple(groups), rows.present)
+        return Rows(tuple(groups), rows.present | there)
 
     def _find(self, groups: Sequence[Items], items: Items) -> Items | None:
         found = next((g for g in groups if items <= g), None)
@@ -225,7 +247,7 @@ class Rules:
         """Groups of rows that are all kept on one side; the other side comes with them where it matches."""
         groups = list(kept.groups)
         for group in other.groups:
-            target = self._target(group, kept, ties)
+            target = self._target(group, kept, [t for t in ties if not t.safe or _is_sure(t, kept, other)])
             if target is None:
                 groups.append(group)
                 continue
@@ -235,9 +257,7 @@ class Rules:
 
     def _target(self, group: Items, kept: Rows, ties: Sequence[Tie]) -> Items | None:
         """What a group of the other side is tied to, in every row in which it is there."""
-        ends = [
-            t.other if t.one <= group else t.one for t in ties if not t.safe and (t.one <= group or t.other <= group)
-        ]
+        ends = [t.other if t.one <= group else t.one for t in ties if t.one <= group or t.other <= group]
         inside = [e for e in ends if kept.group(e) is not None]
         outside = [e for e in ends if len(e) == 1 and not e & self.own]
         best = [e for e in inside if (kept.group(e) or e) & self.restricted] + outside
@@ -246,7 +266,7 @@ class Rules:
         if not self.is_open(group):
             return inside[0] if inside else None
         for end in inside:
-            raise Needed(next(iter(sorted(end, key=lambda s: s.alias))))
+            self._restrict(end)
         raise Untied(self._some(group), self._one_of(kept), "an outer join keeps rows that belong to no item")
 
     def _full(self, left: Rows, right: Rows, ties: Sequence[Tie]) -> Rows:
@@ -262,8 +282,8 @@ class Rules:
                     continue
                 for end, items in zip(ends, (one, other), strict=True):
                     if not end & self.restricted:
-                        raise Needed(next(iter(sorted(items, key=lambda s: s.alias))))
-                if all(g in ends for side in open_groups for g in side):
+                        self._restrict(items)
+                if all(e & self.restricted for e in ends) and all(g in ends for side in open_groups for g in side):
                     rest = tuple(g for g in groups if g not in ends)
                     return Rows((*rest, ends[0] | ends[1]), present)
         mine, theirs = (left, right) if open_groups[0] else (right, left)
@@ -273,9 +293,21 @@ class Rules:
             "an outer join keeps rows that belong to no item",
         )
 
+    @staticmethod
+    def _restrict(items: Items) -> None:
+        """Ask for these to be restricted as well, unless they only link: their rows need not belong to any unit."""
+        for source in sorted(items, key=lambda s: s.alias):
+            if source.owner is None:
+                raise Needed(source)
+
     def _some(self, group: Items) -> Source:
         return min(group & self.restricted, key=lambda s: s.alias)
 
     def _one_of(self, rows: Rows) -> Source | None:
         found = sorted((s for g in rows.groups for s in g if s in self.own), key=lambda s: s.alias)
         return next((s for s in found if s.relation is not None or s.asks), found[0] if found else None)
+
+
+def _is_sure(tie: Tie, one: Rows, other: Rows) -> bool:
+    """Are both ends of a tie there in all rows of their side, so that no NULL of a join is taken for one of the key?"""
+    return all(one.has_one(end) or other.has_one(end) for end in (tie.one, tie.other))

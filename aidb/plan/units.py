@@ -88,7 +88,7 @@ class Units:
         widening.hide()
         _drop_schema(tree)
         tied = tuple(s for s in block.sources if s in block.split)
-        shown = [s for s in tied if s.key is not None] or list(tied)
+        shown = [s for s in tied if s.key is not None] or [*tied, *sorted(block.split, key=lambda s: s.alias)]
         shows_key = splitting.mixing.shows_key(query)
         return Units(tree, unit, tuple(splitting.restricted), block, shown[0], tied, keys, mixes, shows_key)
 

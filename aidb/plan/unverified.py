@@ -31,6 +31,11 @@ class _Unverified:
         self.top = units.top
         self.tree = units.tree.copy()
         asking = list(units.tied)
+        if not asking:
+            raise ProgrammingError(
+                f"an unverified answer lists rows of {units.unit.table}, and it is not in FROM: join it there, or write "
+                "VERIFIED (and no ORACLE LIMIT or BUDGET)"
+            )
         stored = [s for s in asking if self._stored(s) is not None and not self._is_virtual_table(s)]
         self.kept = (stored or asking)[0]
         self.dropped = [s for s in asking if s is not self.kept]

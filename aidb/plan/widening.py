@@ -26,7 +26,7 @@ class Widening:
         if grouped and block.grouping is not None:
             found = {block.holds(block.shown(e)): e for e in reversed(block.grouping)}
             return tuple(found[p].copy() for p in range(len(self.unit.keys)))
-        chosen = sorted(self._cover(block), key=block.sources.index)
+        chosen = sorted(self._cover(block), key=lambda s: block.sources.index(s.owner or s))
         named = [(s, s.key or self._widened(s)) for s in chosen]
         return tuple(_first_of([_column(s, names[p]) for s, names in named]) for p in range(len(self.unit.keys)))
 
@@ -34,7 +34,12 @@ class Widening:
         """Items of which one at least is there in each row; rather those that show the key themselves."""
         covers = [p for p in block.rows.present if p <= block.split]
         order = {s: n for n, s in enumerate(block.sources)}
-        return min(covers, key=lambda c: (sum(s.key is None for s in c), len(c), sorted(order[s] for s in c)))
+
+        def preference(cover: Items) -> tuple[int, int, int, list[int]]:
+            hidden, links = sum(s.key is None for s in cover), sum(s.owner is not None for s in cover)
+            return hidden, len(cover), links, sorted(order[s.owner or s] for s in cover)
+
+        return min(covers, key=preference)
 
     def _widened(self, source: Source) -> tuple[str, ...]:
         query = source.made

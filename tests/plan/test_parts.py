@@ -89,6 +89,10 @@ def test_rows_that_sum_up_many_units_are_no_rows_of_items() -> None:
         ("SELECT DISTINCT frame_id, cls FROM box", {1: 1, 3: 2}),
         ("SELECT DISTINCT ON (frame_id) cls FROM box ORDER BY frame_id, x LIMIT 1", {1: 1, 3: 1}),
         ("SELECT frame_id, count(*) AS n FROM box GROUP BY frame_id HAVING n > 1", {3: 1}),
+        (
+            "SELECT m.frame_id, count(*) FROM box b JOIN mood m ON b.frame_id = m.frame_id GROUP BY m.frame_id",
+            {1: 1, 3: 1},
+        ),
         ("SELECT frame_id, cls, max(x) AS m FROM box GROUP BY ALL", {1: 1, 3: 2}),
         ("SELECT x, row_number() OVER (PARTITION BY frame_id ORDER BY x) AS r FROM box QUALIFY r < 3", {1: 1, 3: 2}),
         ("SELECT unnest([x, x]) FROM box", {1: 2, 3: 6}),

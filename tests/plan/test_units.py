@@ -78,6 +78,9 @@ def units(sql: str) -> Units:
         "SELECT x FROM box b RIGHT JOIN frames f USING (frame_id)",
         "SELECT x FROM box b FULL JOIN mood m ON b.frame_id = m.frame_id",
         "SELECT x FROM mood m FULL JOIN box b USING (frame_id) LEFT JOIN color c USING (frame_id)",
+        "SELECT x FROM frames f LEFT JOIN box b ON b.frame_id IS NOT DISTINCT FROM f.frame_id",
+        "SELECT 1 FROM (SELECT frame_id FROM box RIGHT JOIN frames USING (frame_id)) t FULL JOIN mood m USING (frame_id)",
+        "SELECT 1 FROM (SELECT frame_id FROM box FULL JOIN mood USING (frame_id)) t FULL JOIN color USING (frame_id)",
         "SELECT x FROM box b LEFT JOIN notes n ON n.cls = b.cls",
         "SELECT x FROM notes n RIGHT JOIN box b ON n.cls = b.cls",
         "SELECT x FROM notes n JOIN box b ON n.cls = b.cls",
@@ -113,6 +116,15 @@ def units(sql: str) -> Units:
         "SELECT cam FROM frames f "
         "WHERE EXISTS (SELECT 1 FROM notes s LEFT JOIN box b ON b.cls = s.cls AND b.frame_id = f.frame_id)",
         "SELECT x FROM box WHERE x > (SELECT max(w) FROM notes)",
+        # a stored table whose rows need not name an item, where only those count that do
+        "SELECT w FROM notes n WHERE n.frame_id IN (SELECT frame_id FROM box)",
+        "SELECT w FROM notes n WHERE EXISTS (SELECT 1 FROM box b WHERE b.frame_id = n.frame_id) "
+        "AND NOT EXISTS (SELECT 1 FROM mood m WHERE m.frame_id = n.frame_id)",
+        "SELECT w FROM notes n LEFT JOIN mood m ON m.frame_id = n.frame_id WHERE n.frame_id = ANY (SELECT frame_id FROM box)",
+        "SELECT w FROM notes n JOIN box b ON b.frame_id = n.frame_id LEFT JOIN mood m ON m.frame_id = n.frame_id",
+        "SELECT count(*) OVER (PARTITION BY n.frame_id) FROM notes n JOIN box b ON b.frame_id = n.frame_id",
+        "SELECT (SELECT max(x) FROM box b WHERE b.frame_id = n.frame_id) FROM notes n JOIN mood m USING (frame_id)",
+        "SELECT cam FROM frames f WHERE cam IN (SELECT frame_id FROM box)",
         # set operations
         "SELECT frame_id FROM box UNION ALL SELECT frame_id FROM mood",
         "SELECT x FROM box UNION SELECT mood FROM mood ORDER BY x LIMIT 3",
@@ -142,6 +154,15 @@ REFUSED = [
     ("SELECT 1 FROM notes n LEFT JOIN frames f ON f.cam = n.w LEFT JOIN box b ON b.frame_id = f.frame_id", "f is not tied"),
     ("SELECT 1 FROM frames f ANTI JOIN box b ON f.cam = b.x", "b is not tied to f"),
     ("SELECT 1 FROM notes n ANTI JOIN box b ON n.frame_id = b.frame_id", "n, which has no such column"),
+    ("SELECT 1 FROM box b RIGHT JOIN notes n ON b.cls = n.cls", "n, which has no such column"),
+    (
+        "SELECT 1 FROM frames f LEFT JOIN box b USING (frame_id) JOIN mood m ON m.frame_id IS NOT DISTINCT FROM b.frame_id",
+        "m is not tied to b",
+    ),
+    (
+        "SELECT 1 FROM frames f LEFT JOIN box b USING (frame_id) LEFT JOIN mood m ON m.frame_id IS NOT DISTINCT FROM b.frame_id",
+        "m is not tied to",
+    ),
     ("SELECT 1 FROM box POSITIONAL JOIN notes", "looks at all rows at once"),
     (
         "SELECT 1 FROM box b JOIN (SELECT x AS frame_id FROM box) c USING (frame_id)",
@@ -150,7 +171,7 @@ REFUSED = [
     # a name that is not what it seems
     (
         "SELECT 1 FROM (SELECT n.frame_id, b.frame_id FROM notes n JOIN box b ON n.cls = b.cls) t JOIN mood m USING (frame_id)",
-        "t, which has no such column",
+        "t does not show the key frame_id: select it there",
     ),
     (
         "SELECT 1 FROM (SELECT b.frame_id FROM frames f LEFT JOIN box b USING (frame_id)) t FULL JOIN mood m USING (frame_id)",
@@ -170,6 +191,12 @@ REFUSED = [
     ("SELECT 1 FROM (SELECT rank() OVER (ORDER BY x) FROM box)", "a window reaches over items: PARTITION BY frame_id there"),
     ("SELECT 1 FROM (SELECT cls FROM box UNION SELECT mood FROM mood)", "UNION mixes items: select the key frame_id"),
     ("SELECT 1 FROM (SELECT frame_id, x FROM box EXCEPT SELECT box_id, frame_id FROM color)", "EXCEPT mixes items"),
+    ("SELECT 1 FROM (SELECT frame_id, w FROM notes EXCEPT SELECT frame_id, x FROM box)", "the other has rows of no item"),
+    (
+        "SELECT 1 FROM (SELECT a.frame_id AS i, b.frame_id AS j FROM frames a, frames b) t JOIN box x ON x.frame_id = t.i "
+        "JOIN mood m ON m.frame_id = t.j",
+        "m is not tied to x",
+    ),
     ("SELECT 1 FROM (SELECT w FROM notes UNION ALL SELECT x FROM box)", "the other has rows of no item"),
     ("WITH RECURSIVE r AS (SELECT frame_id FROM box UNION SELECT frame_id + 1 FROM r) SELECT 1 FROM r", "r is recursive"),
     ("SELECT 1 FROM (PIVOT box ON cls USING count(*))", "reads models in a way that can't be split"),
@@ -180,7 +207,7 @@ REFUSED = [
         "the subquery (SELECT 1 FROM box) is not tied to the row around it by the key frame_id",
     ),
     ("SELECT 1 FROM frames f WHERE cam > (SELECT avg(x) FROM box)", "an aggregate in a subquery depends on all items"),
-    ("SELECT 1 FROM frames f WHERE cam IN (SELECT frame_id FROM box)", "is not tied to the row around it"),
+    ("SELECT 1 FROM frames f WHERE cam NOT IN (SELECT frame_id FROM box)", "is not tied to the row around it"),
     ("SELECT 1 FROM frames f WHERE frame_id IN (SELECT x FROM box)", "is not tied to the row around it"),
     (
         "SELECT 1 FROM frames f LEFT JOIN mood m USING (frame_id) WHERE m.frame_id NOT IN (SELECT frame_id FROM box)",
@@ -194,6 +221,25 @@ REFUSED = [
     (
         "SELECT 1 FROM frames f WHERE EXISTS (SELECT 1 FROM notes frame_id, box b WHERE b.frame_id = frame_id.cls)",
         "is not tied",
+    ),
+    # a stored table whose rows need not name an item
+    ("SELECT 1 FROM notes n WHERE n.frame_id NOT IN (SELECT frame_id FROM box)", "is not tied to the row around it"),
+    (
+        "SELECT 1 FROM notes n WHERE NOT EXISTS (SELECT 1 FROM box b WHERE b.frame_id = n.frame_id)",
+        "n is not tied by the key frame_id",
+    ),
+    (
+        "SELECT 1 FROM notes n WHERE EXISTS (SELECT count(*) FROM box b WHERE b.frame_id = n.frame_id)",
+        "n is not tied by the key frame_id",
+    ),
+    (
+        "SELECT 1 FROM notes n WHERE EXISTS (SELECT 1 FROM notes s LEFT JOIN box b ON b.frame_id = n.frame_id)",
+        "n is not tied by the key frame_id",
+    ),
+    ("SELECT (SELECT max(x) FROM box b WHERE b.frame_id = n.frame_id) FROM notes n", "n is not tied by the key frame_id"),
+    (
+        "SELECT 1 FROM notes n LEFT JOIN box b ON b.frame_id = n.frame_id LEFT JOIN mood m ON m.frame_id = n.frame_id",
+        "b is not tied by the key frame_id to n",
     ),
     # what is sampled
     ("SELECT 1 FROM pair", "m_pair sees pairs of frames and docs"),

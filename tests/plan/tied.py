@@ -345,8 +345,9 @@ class TiedGenerator:
         if not keys and not picked:
             picked, names = [f"{self.column(env)} AS o0"], ["o0"]
         distinct = "DISTINCT " if self.chance(0.15) else ""
-        if distinct and keys and self.chance(0.1):
-            distinct = f"DISTINCT ON ({', '.join(keys)}) "
+        if distinct and self.chance(0.2):
+            on = keys if keys and self.chance(0.6) else [self.column(env)]
+            distinct = f"DISTINCT ON ({', '.join(on)}) "
         items = [*keys, *picked]
         shown = [*named, *names]
         if wanted != "key" and self.chance(0.3):
