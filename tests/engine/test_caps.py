@@ -18,6 +18,12 @@ ASK = "SELECT count(*), sum(y) FROM v"
 RIGHT = [(N, sum(range(N)))]
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in flight when a cap is reached is waited for, however busy the machine."""
+    monkeypatch.setattr("aidb.exec.pipeline.GRACE", 60.0)
+
+
 @pytest.fixture
 def con() -> Iterator[aidb.Connection]:
     with aidb.connect() as con:
