@@ -58,6 +58,7 @@ class ShareReader:
                 raise NotSupportedError(
                     f"{why} can't be decided on estimates: leave it out and filter the result, or leave out ERROR TARGET"
                 )
+        self.order()  # a result that can't be sorted is refused before anything is asked
         groups = self._groups(tree)
         meant = [self.meaning(g) for g in groups]
         columns: list[str] = []

@@ -28,7 +28,7 @@ class Query:
     """What is shown of one query.
 
     is_split: does each row belong to a unit, so that restricting gives some of them? hooks: items of queries around whose
-    unit it depends on. outputs: its columns; complete: are they all? blocks, branches: what it is made of, for `widening`.
+    unit it depends on. outputs: its columns; complete: are they all? block, branches: what it is made of, for `widening`.
     """
 
     node: exp.Expr
@@ -57,10 +57,10 @@ class Cte:
 class Block:
     """One SELECT.
 
-    scope: what its clauses can name by now. demanded: items that queries inside depend on; linked: links (`Source.links`)
-    that they do; certain: links of which WHERE says that they name a unit; outward: items of queries around. rows: of its
-    FROM and WHERE. split: the items that its rows' unit is the one
-    of, empty if it has no unit of its own. grouping: what GROUP BY says, places and names looked up; None without one.
+    scope: what its clauses can name by now. demanded, linked, outward: what queries inside depend on: items, links
+    (`Source.links`), and items of queries around. certain: links of which WHERE says that they name a unit. rows: of its
+    FROM and WHERE. split: the items whose unit is that of its rows; empty if they have no unit of their own. grouping: what
+    GROUP BY says, places and names looked up; None without one.
     """
 
     node: exp.Select

@@ -202,6 +202,8 @@ def test_the_tail_names_columns_of_the_result(sql: str, tail: str) -> None:
 def test_the_result_can_not_be_sorted_by_what_it_does_not_show() -> None:
     with pytest.raises(NotSupportedError, match=r"ORDER BY SUM\(x\): the result can be sorted by its own columns only"):
         parts("SELECT cls, count(*) FROM box GROUP BY cls ORDER BY sum(x)").tail()
+    with pytest.raises(NotSupportedError, match=r"ORDER BY SUM\(x\)"):
+        parts("SELECT cls, count(*) FROM box GROUP BY cls ORDER BY sum(x)").shares(only="chosen")
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,8 @@ class TiedGenerator:
         self.rng, self.names = rng, names
         self.count = 0
         self.ctes: dict[str, list[str]] = {}
+        self.bare: set[str] = set()
+        self.pending: list[str] = []
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
@@ -229,7 +231,8 @@ class TiedGenerator:
         columns = list(self.names.tables[name])
         if self.chance(0.04):
             return f"{name} AS {alias}(k1)", (alias, ["k1", *columns[1:]])
-        if self.chance(0.06):
+        if self.chance(0.06) and name not in self.bare:
+            self.bare.add(name)
             return name, (name, columns)
         return f"{name} AS {alias}", (alias, columns)
 
