@@ -355,7 +355,7 @@ class Splitting:
         return self.refused(f"{spelled(source)} is not tied to {spelled(to)} by the key: add {same}{because}")
 
     def _unhooked(self, query: Query, block: Block) -> NotSupportedError:
-        inside = [s for s in (query.block.sources if query.block is not None else ()) if s in query.block.split]
+        inside = [] if query.block is None else [s for s in query.block.sources if s in query.block.split]
         around = [s for s in block.sources if s.key is not None]
         what = f"the subquery ({short(query.node)}) is not tied to the row around it by {self._keys()}"
         named = next((s for s in inside if s.key is not None), None)

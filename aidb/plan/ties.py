@@ -277,15 +277,16 @@ class Rules:
             return Rows(groups, present)
         for tie in ties:
             for one, other in ((tie.one, tie.other), (tie.other, tie.one)):
-                ends = left.group(one), right.group(other)
-                if ends[0] is None or ends[1] is None or tie.safe:
+                here, there = left.group(one), right.group(other)
+                if here is None or there is None or tie.safe:
                     continue
+                ends = here, there
                 for end, items in zip(ends, (one, other), strict=True):
                     if not end & self.restricted:
                         self._restrict(items)
                 if all(e & self.restricted for e in ends) and all(g in ends for side in open_groups for g in side):
                     rest = tuple(g for g in groups if g not in ends)
-                    return Rows((*rest, ends[0] | ends[1]), present)
+                    return Rows((*rest, here | there), present)
         mine, theirs = (left, right) if open_groups[0] else (right, left)
         raise Untied(
             self._some(next(g for g in mine.groups if self.is_open(g))),
