@@ -209,6 +209,13 @@ class Cursor:
             raise errors.ProgrammingError("there is no result: execute a query first")
         return self._outcome.answer.texts(form)
 
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows from the first on, whatever was fetched; fetching goes on where it was. For displays."""
+        self._open()
+        if self._outcome is None or not self._outcome.answer.has_rows:
+            raise errors.ProgrammingError("there is no result: execute a query first")
+        return self._iterate()
+
     def _iterate(self) -> Iterator[tuple[Any, ...]]:
         assert self._outcome is not None
         answer = self._outcome.answer

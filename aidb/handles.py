@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from aidb.errors import DataError
-from aidb.spi import Connector, ItemFailure, Ref, is_content_type
+from aidb.spi import Connector, Decoded, ItemFailure, Ref, is_content_type
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,25 @@ class Handle:
         picture.thumbnail((640, 640))
         picture.save(out, "PNG")
         return out.getvalue()
+
+
+def read_all(handles: Iterable[Handle]) -> Iterator[tuple[Handle, Decoded | ItemFailure]]:
+    """What several handles refer to, decoded, each once, in the order that costs least; one after the other.
+
+    What can't be read is an `ItemFailure` in its place, also where the connector itself is not there: nothing is raised.
+    """
+    distinct = sorted(set(handles), key=lambda h: (h.ref.connector, h.ref.uri, -1 if h.ref.pos is None else h.ref.pos))
+    for name, group in groupby(distinct, key=lambda h: h.ref.connector):
+        wanted = list(group)
+        done = 0
+        try:
+            contents = wanted[0]._connector(name).read([h.ref for h in wanted])
+            for one, content in zip(wanted, contents, strict=True):
+                done += 1
+                yield one, content
+        except Exception as e:  # a connector is anyone's; those who show things show that this one can't be shown
+            for one in wanted[done:]:
+                yield one, ItemFailure(str(e) or type(e).__name__)
 
 
 def handle(reference: dict[str, Any] | None, connector: Callable[[str], Connector]) -> Handle | None:
