@@ -20,13 +20,18 @@ TELL = 0.1
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress callback gets: one model's items, done and expected, and seconds since the statement began."""
+    """What a progress callback gets: one model's items, done and expected, and seconds since the statement began.
+
+    calls: items that were sent to the model; failed: those that are over without an answer. cost: of all models.
+    """
 
     model: str
     done: int
     total: int | None
     seconds: float
     cost: float
+    calls: int = 0
+    failed: int = 0
 
 
 @dataclass
@@ -174,4 +179,14 @@ class Control:
             return
         self._told = now
         for model in models:
-            self.progress(Progress(model, self.done[model], self.expected[model] or None, self.seconds, self.cost))
+            self.progress(
+                Progress(
+                    model,
+                    self.done[model],
+                    self.expected[model] or None,
+                    self.seconds,
+                    self.cost,
+                    self.calls[model],
+                    self.failed[model],
+                )
+            )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aidb.errors import ModelError
 from aidb.exec.control import Control
@@ -143,6 +142,8 @@ def _shifted(table: pa.Table, start: int) -> pa.Table:
     """Row numbers of a part as row numbers of the whole batch."""
     if start == 0 or ROW not in table.column_names:
         return table
+    import pyarrow.compute as pc  # a tenth of a second to load: only for those who need it
+
     shifted = pc.add(table.column(ROW), start)
     return table.set_column(table.column_names.index(ROW), ROW, shifted)
 

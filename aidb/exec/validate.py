@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aidb.errors import ModelError
 from aidb.spi import Columns, ModelSpec, arrow_type
@@ -266,6 +265,8 @@ def _cast(array: pa.Array, target: pa.DataType) -> pa.Array:
         return array
     if not _fits(array.type, target):
         raise _Misfit(f"the model gave {array.type}" + _example(array))
+    import pyarrow.compute as pc  # a tenth of a second to load: only for those who need it
+
     source = array.type
     options = pc.CastOptions(
         target_type=target,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from aidb.catalog.relations import Fill, Relations
 from aidb.errors import DatabaseError, OperationalError
@@ -195,6 +194,8 @@ class CallPlan:
     def _pruned(
         self, query: Query, candidates: Iterable[tuple[Target, str]], tail: str = ""
     ) -> dict[Fill, list[pa.Table]]:
+        import pyarrow.compute as pc  # a tenth of a second to load: only for those who need it
+
         found: dict[Fill, list[pa.Table]] = {}
         for target, sql in candidates:
             text = sql if not tail else f"SELECT * FROM ({sql}) {tail}"
