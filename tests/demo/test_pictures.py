@@ -1,4 +1,4 @@
-"""The demo's photographs, and the sheet that shows results."""
+"""The demo's photographs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from aidb.errors import OperationalError
-from aidb.surfaces.demo import pictures, sheet
+from aidb.surfaces.demo import pictures
 
 
 @pytest.fixture(scope="module")
@@ -57,32 +56,3 @@ def test_without_any_photograph_the_error_says_what_to_install(tmp_path: Path, m
     monkeypatch.setattr(pictures, "_PORTRAITS", ("no_such_package", "b.npy"))
     with pytest.raises(OperationalError, match=r"pip install 'aidb\[demo\]'"):
         pictures.write(tmp_path)
-
-
-def test_a_sheet_shows_pictures_boxes_and_words(tmp_path: Path) -> None:
-    grey = np.full((120, 180, 3), 128, np.uint8)
-    plain = sheet.write(tmp_path / "plain.png", [sheet.Section("One", [sheet.Tile(grey)])])
-    boxed = sheet.write(
-        tmp_path / "boxed.png",
-        [sheet.Section("One", [sheet.Tile(grey, (sheet.Box(20, 20, 90, 90, "face"),), "a caption")])],
-    )
-    with Image.open(plain) as a, Image.open(boxed) as b:
-        assert a.size == b.size
-        changed = np.argwhere((np.asarray(a) != np.asarray(b)).any(axis=2))
-    assert len(changed) > 500
-
-
-def test_a_sheet_grows_by_rows_and_sections(tmp_path: Path) -> None:
-    tile = sheet.Tile(np.zeros((50, 400, 3), np.uint8), (sheet.Box(-5, -5, 1000, 1000),), "x" * 200)
-
-    def height(*counts: int) -> int:
-        path = sheet.write(tmp_path / "s.png", [sheet.Section("h", [tile] * n) for n in counts], columns=3)
-        with Image.open(path) as image:
-            return image.height
-
-    assert height(1) == height(3) < height(4) < height(4, 1)
-
-
-def test_an_empty_sheet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least one tile"):
-        sheet.write(tmp_path / "s.png", [sheet.Section("nothing", [])])

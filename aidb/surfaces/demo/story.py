@@ -14,7 +14,9 @@ from shutil import which
 from textwrap import dedent, wrap
 from typing import TYPE_CHECKING, Any
 
-from aidb.surfaces.demo import detector, pictures, sheet, street
+from aidb.surfaces.demo import detector, pictures, street
+from aidb.surfaces.pictures import contact
+from aidb.surfaces.pictures.tiles import Tile, gallery
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -313,28 +315,23 @@ class Story:
         tell = self.narrator
         tell.step("The pictures behind the answers")
         begin = time.perf_counter()
-        faces = _tiles(
-            con,
-            "SELECT image_id, regexp_extract(file, '[^/]*$'), image, xmin, ymin, xmax, ymax, 'face' "
-            "FROM photos JOIN face USING (image_id) ORDER BY width <= 200, image_id, face_id",
+        faces = con.execute(
+            "SELECT parse_filename(file) AS caption, image, xmin, ymin, xmax, ymax, 'face' AS label "
+            "FROM photos JOIN face USING (image_id) ORDER BY width <= 200, image_id, face_id"
         )
-        if buses:
-            found = _tiles(
-                con,
-                f"""
-                SELECT frame_id, printf('frame %d, %.1f s', frame_id, ts), image, xmin, ymin, xmax, ymax,
-                    color || ' ' || label
-                FROM street JOIN thing USING (frame_id) JOIN painted USING (frame_id, thing_id)
-                WHERE label = 'bus' AND color = 'yellow' AND frame_id IN ({", ".join(map(str, buses))})
-                ORDER BY frame_id, thing_id""",
-            )
-        else:
-            found = []
-        path = sheet.write(
-            self.output / SHEET,
+        found = con.execute(
+            f"""
+            SELECT printf('frame %d, %.1f s', frame_id, ts) AS caption, image, xmin, ymin, xmax, ymax, color, label
+            FROM street JOIN thing USING (frame_id) JOIN painted USING (frame_id, thing_id)
+            WHERE label = 'bus' AND color = 'yellow' AND frame_id IN ({", ".join(map(str, [*buses, -1]))})
+            ORDER BY frame_id, thing_id"""
+        )
+        path = self.output / SHEET
+        contact.write_png(
+            path,
             [
-                sheet.Section("SELECT ... FROM face: what the detector took for faces", faces[:_SHOWN]),
-                sheet.Section("... WHERE label = 'bus' AND color = 'yellow' AND xmin > 0 LIMIT 5", found[:_SHOWN]),
+                contact.Section("SELECT ... FROM face: what the detector took for faces", _tiles(faces)),
+                contact.Section("... WHERE label = 'bus' AND color = 'yellow' AND xmin > 0 LIMIT 5", _tiles(found)),
             ],
         )
         tell.say(str(path), 3)
@@ -363,15 +360,8 @@ def register_detector(con: Connection, drawn: street.Street, seed: int) -> None:
     con.register(hints(detector.glance_function(eye)), name="glance")
 
 
-def _tiles(con: Connection, sql: str) -> list[sheet.Tile]:
-    """Pictures with their boxes, from rows (key, caption, content handle, xmin, ymin, xmax, ymax, word), by key."""
-    handles: dict[int, tuple[str, Any]] = {}
-    boxes: dict[int, list[sheet.Box]] = {}
-    for key, caption, handle, xmin, ymin, xmax, ymax, word in con.execute(sql).fetchall():
-        handles.setdefault(key, (caption, handle))
-        boxes.setdefault(key, []).append(sheet.Box(xmin, ymin, xmax, ymax, word))
-    chosen = list(handles)[:_SHOWN]
-    return [sheet.Tile(handles[key][1].array(), tuple(boxes[key]), handles[key][0]) for key in chosen]
+def _tiles(cursor: Cursor) -> tuple[Tile, ...]:
+    return gallery(cursor, _SHOWN).tiles
 
 
 def _names(cursor: Cursor) -> list[str]:

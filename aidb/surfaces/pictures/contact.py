@@ -31,13 +31,14 @@ class Section:
 
 
 def write_png(path: Path, sections: Sequence[Section]) -> int:
-    """Write sections below each other, five tiles a row; gives how many items could not be shown.
+    """Write sections below each other, five tiles a row, those without a tile not at all; how many items can't be shown.
 
     Boxes with the same label have the same colour all over the sheet. Raises `OperationalError` if the file can't be
     written.
     """
     from PIL import Image, ImageDraw
 
+    sections = [section for section in sections if section.tiles]
     tiles = [tile for section in sections for tile in section.tiles]
     step_x, step_y = TILE[0] + _GAP, TILE[1] + _CAPTION + _GAP
     places: list[tuple[int, int]] = []
@@ -59,7 +60,7 @@ def write_png(path: Path, sections: Sequence[Section]) -> int:
         draw.text((_GAP, top), fitted(draw, heading, font(20), width - 2 * _GAP), fill=_INK, font=font(20))
     colors = colors_of(box for tile in tiles for box in tile.boxes)
     missing = 0
-    for k, look in looks([(tile.handle, tuple(tile.boxes)) for tile in tiles], TILE, colors):
+    for k, look in looks([(tile.handle, tuple(tile.boxes)) for tile in tiles], TILE, colors, enlarge=2.0):
         missing += isinstance(look, ItemFailure)
         _place(page, draw, tiles[k], look, places[k])
     try:

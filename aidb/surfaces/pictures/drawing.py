@@ -34,11 +34,16 @@ def colors_of(boxes: Iterable[Box]) -> dict[str, Color]:
 
 
 def looks(
-    wanted: Sequence[tuple[Handle, Sequence[Box]]], size: tuple[int, int], colors: Mapping[str, Color] | None = None
+    wanted: Sequence[tuple[Handle, Sequence[Box]]],
+    size: tuple[int, int],
+    colors: Mapping[str, Color] | None = None,
+    *,
+    enlarge: float = 1.0,
 ) -> Iterator[tuple[int, Look]]:
     """(place among the wanted, look) of items with the boxes on them, as they are read: each item once, not in order.
 
-    size: widest and highest that a thumbnail may be, in pixels. Raises nothing for an item that can't be shown.
+    size: widest and highest that a thumbnail may be, in pixels. enlarge: how many times larger than it is a small picture
+    may become. Raises nothing for an item that can't be shown.
     """
     palette = colors_of(box for _, boxes in wanted for box in boxes) if colors is None else colors
     places: dict[Handle, list[int]] = {}
@@ -53,22 +58,22 @@ def looks(
                 look = content
             else:
                 try:
-                    look = thumbnail(content, wanted[place][1], size, palette)
+                    look = thumbnail(content, wanted[place][1], size, palette, enlarge)
                 except (ValueError, TypeError, MemoryError) as e:
                     look = ItemFailure(f"can't be drawn: {e}")
             yield place, look
 
 
 def thumbnail(
-    pixels: np.ndarray, boxes: Sequence[Box], size: tuple[int, int], colors: Mapping[str, Color]
+    pixels: np.ndarray, boxes: Sequence[Box], size: tuple[int, int], colors: Mapping[str, Color], enlarge: float = 1.0
 ) -> Image.Image:
-    """A picture ``uint8 [H, W, 3]``, made smaller to fit into ``size``, never larger, with its boxes."""
+    """A picture ``uint8 [H, W, 3]`` as large as fits into ``size``, with its boxes."""
     from PIL import Image, ImageDraw
 
     picture = Image.fromarray(pixels)
     if not picture.width or not picture.height:
         raise ValueError("the picture is empty")
-    scale = min(1.0, size[0] / picture.width, size[1] / picture.height)
+    scale = min(enlarge, size[0] / picture.width, size[1] / picture.height)
     small = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     drawn = picture.convert("RGB").resize(small, Image.Resampling.LANCZOS, reducing_gap=3.0)
     draw = ImageDraw.Draw(drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +16,7 @@ from aidb.surfaces.pictures.drawing import name_of
 
 ROWS_READ = 100_000
 """Rows that are looked at for the boxes of the pictures that are shown."""
+_PATH = re.compile(r"\S*/[^/\s]+\.\w{2,5}")
 _LONGEST = 80  # characters of a value in a caption
 
 
@@ -128,6 +130,6 @@ def _said(value: Any) -> str:
         return "NULL"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     text = " ".join(text[: 4 * _LONGEST].split())
-    if "/" in text and " " not in text:
-        text = text.rsplit("/", 1)[-1] or text  # of a path the file says most
+    if _PATH.fullmatch(text):
+        text = text.rsplit("/", 1)[-1]  # the file says most
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
