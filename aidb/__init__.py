@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 apilevel = "2.0"
-threadsafety = 1
+threadsafety = 2
 paramstyle = "qmark"
 
 _HOMES = {
-    "aidb.connection": ("Connection", "Cursor", "connect"),
+    "aidb.connection": ("Connection", "connect"),
+    "aidb.cursor": ("Cursor",),
     "aidb.functions": ("model",),
     "aidb.report": ("Report",),
     "aidb.dbtypes": ("BINARY", "DATETIME", "NUMBER", "ROWID", "STRING", "Binary", "Date", "DateFromTicks", "Time",
@@ -73,7 +74,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from aidb.connection import Connection, Cursor, connect
+    from aidb.connection import Connection, connect
+    from aidb.cursor import Cursor
     from aidb.dbtypes import (
         BINARY,
         DATETIME,

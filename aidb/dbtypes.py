@@ -27,30 +27,41 @@ def TimestampFromTicks(ticks: float) -> datetime.datetime:  # noqa: N802
 
 
 class TypeObject:
-    """Equal to every DuckDB type name of its family, as PEP 249 wants of type objects.
+    """Equal to every DuckDB type of its family, as PEP 249 wants of type objects; lists and structs belong to none.
 
-    >>> NUMBER == "BIGINT", STRING == "BIGINT"
-    (True, False)
+    >>> NUMBER == "DECIMAL(18,3)", STRING == "BIGINT", NUMBER == "BIGINT[]"
+    (True, False, False)
     """
 
-    def __init__(self, *prefixes: str) -> None:
-        self._prefixes = prefixes
+    def __init__(self, name: str, *types: str) -> None:
+        self._name, self._types = name, frozenset(types)
 
     def __eq__(self, other: object) -> bool:
-        return other is self or (isinstance(other, str) and other.upper().startswith(self._prefixes))
+        return other is self or (isinstance(other, str) and _family(other) in self._types)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._prefixes)
+        return hash(self._name)
+
+    def __repr__(self) -> str:
+        return f"aidb.{self._name}"
 
 
-STRING = TypeObject("VARCHAR", "CHAR", "TEXT", "ENUM", "JSON", "UUID")
-BINARY = TypeObject("BLOB", "BIT")
+def _family(type_: str) -> str:
+    """A type without its arguments."""
+    return type_ if type_.endswith("]") else type_.partition("(")[0].strip().upper()
+
+
+STRING = TypeObject("STRING", "VARCHAR", "CHAR", "TEXT", "ENUM", "JSON", "UUID")
+BINARY = TypeObject("BINARY", "BLOB", "BIT")
 NUMBER = TypeObject(
-    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
-    "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN",
+    "NUMBER", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "UHUGEINT", "BIGNUM", "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN",
 )  # fmt: skip
-DATETIME = TypeObject("DATE", "TIME", "INTERVAL")
+DATETIME = TypeObject(
+    "DATETIME", "DATE", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS",
+    "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "INTERVAL",
+)  # fmt: skip
 ROWID = TypeObject("ROWID")

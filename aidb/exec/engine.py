@@ -152,7 +152,7 @@ class Engine:
     # ---- statements
     def run(self, sql: str, parameters: Parameters = None) -> Outcome:
         """Run one statement."""
-        with self._turn():
+        with self.turn():
             return self._again(lambda: self._run(parse(sql), parameters))
 
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
@@ -191,7 +191,7 @@ class Engine:
 
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
-        with self._turn():
+        with self.turn():
             return self._again(lambda: self._explain(sql, parameters))
 
     def _again(self, work: Callable[[], T]) -> T:
@@ -203,7 +203,7 @@ class Engine:
                 continue
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """One statement at a time, whichever threads ask; only `interrupt` needs no turn."""
         thread = threading.current_thread()
         if isinstance(thread, Worker) and thread.control is self._control:
@@ -400,6 +400,7 @@ class Engine:
         for query in () if prune and not write.asks else write.needs:
             self._prepared(query)
         if write.then is None:
+            self.database.begin_to_write(sql)
             where = self.database.place() if moves_away(sql) else None
             answer = self.database.execute(write.sql, parameters)
             if where is not None:

@@ -53,6 +53,22 @@ class Answer:
         with self._lock:
             return self._relation.to_arrow_table()
 
+    def reader(self, rows: int) -> pa.RecordBatchReader:
+        """All rows as Arrow, so many at a time, each batch made when it is asked for."""
+        relation = self._relation
+        if relation is None:
+            return pa.RecordBatchReader.from_batches(self.table.schema, iter(self.table.to_batches(rows)))
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for start in range(0, self.rows, rows):
+                with self._lock:
+                    part = relation.limit(rows, start).to_arrow_table()
+                yield from part.combine_chunks().to_batches()
+
+        with self._lock:
+            schema = relation.limit(0).to_arrow_table().schema
+        return pa.RecordBatchReader.from_batches(schema, batches())
+
     def tuples(self) -> Iterator[tuple[Any, ...]]:
         """All rows as Python sees them: an int for HUGEINT, a timedelta for INTERVAL, a dict for MAP."""
         if self._relation is None:

@@ -66,6 +66,7 @@ class Database:
         self.path = os.fspath(path)
         self.read_only = read_only
         self.lock = threading.RLock()
+        self.autocommit = True
         self._depth = 0
         self._began = False
         self._closed = False
@@ -291,6 +292,22 @@ class Database:
             else:
                 self.user.sql(sql)
 
+    def begin_to_write(self, sql: str) -> None:
+        """Begin a transaction before a statement that may write, where statements are not to commit by themselves."""
+        if not self.autocommit and not self._began and _WRITES.match(sql):
+            self.execute("BEGIN")
+
+    def is_usable(self, value: Any) -> bool:
+        """Can a Python value be a parameter?"""
+        cursor = self.cursor()
+        try:
+            cursor.execute("SELECT ?", [value]).fetchall()
+        except duckdb.Error:
+            return False
+        finally:
+            cursor.close()
+        return True
+
     @property
     def has_begun(self) -> bool:
         """Is a transaction open that the user began?"""
@@ -369,6 +386,9 @@ class Database:
 
 _BORDER = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b", re.IGNORECASE)
 """Statements that may begin or end a transaction."""
+
+_WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|COPY|CREATE|ALTER|DROP|COMMENT|WITH)\b", re.IGNORECASE)
+"""Statements that a transaction can undo."""
 
 
 def _reads(sql: str) -> bool:

@@ -23,7 +23,7 @@ class Result(Protocol):
     """What is needed of a result; an `aidb.Cursor` after a query has it."""
 
     @property
-    def description(self) -> list[tuple[str, str, None, None, None, None, None]] | None:
+    def description(self) -> list[tuple[str, str, None, None, int | None, int | None, None]] | None:
         """Name and DuckDB type of each column, and five times None."""
 
     @property
