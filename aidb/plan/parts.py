@@ -157,14 +157,7 @@ def restricted(node: exp.Expr, key: tuple[str, ...], unit: Unit, only: str | Non
         bare.args["alias"].set("columns", columns)
     else:
         bare = exp.Subquery(this=bare, alias=exp.TableAlias(this=exp.to_identifier(inner)))
-    listed_in = only or without
-    assert listed_in is not None
-    if len(key) == 1 and not unit.null_safe and only is not None:
-        condition = f"{inner}.{quoted(key[0])} IN (SELECT __aidb_k.__k0 FROM {listed_in} AS __aidb_k)"
-    else:
-        same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
-        on = " AND ".join(f"__aidb_k.__k{n} {same} {inner}.{quoted(k)}" for n, k in enumerate(key))
-        condition = f"{'' if only is not None else 'NOT '}EXISTS (SELECT 1 FROM {listed_in} AS __aidb_k WHERE {on})"
+    condition = chosen(inner, key, unit, only, without)
     query = parse(f"SELECT * FROM __aidb_all WHERE {condition}")
     query.args["from_"].set("this", bare)
     if isinstance(node, exp.Lateral):
@@ -174,3 +167,15 @@ def restricted(node: exp.Expr, key: tuple[str, ...], unit: Unit, only: str | Non
         node.replace(exp.Subquery(this=query, alias=alias, joins=node.args.get("joins")))
     else:
         node.replace(query)
+
+
+def chosen(alias: str, key: tuple[str, ...], unit: Unit, only: str | None, without: str | None) -> str:
+    """The condition that a row's unit is in the table ``only``, or not in ``without``."""
+    listed_in = only or without
+    assert listed_in is not None
+    columns = [f"{alias}.{quoted(k)}" for k in key]
+    if len(key) == 1 and not unit.null_safe and only is not None:
+        return f"{columns[0]} IN (SELECT __aidb_k.__k0 FROM {listed_in} AS __aidb_k)"
+    same = "IS NOT DISTINCT FROM" if unit.null_safe else "="
+    on = " AND ".join(f"__aidb_k.__k{n} {same} {column}" for n, column in enumerate(columns))
+    return f"{'' if only is not None else 'NOT '}EXISTS (SELECT 1 FROM {listed_in} AS __aidb_k WHERE {on})"

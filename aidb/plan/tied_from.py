@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sqlglot import exp
 
 from aidb.catalog.relations import Relations
 from aidb.errors import NotSupportedError
-from aidb.plan.nodes import is_bare, listed, nested_queries, table_name, unwrapped, view_query
+from aidb.plan.nodes import is_bare, listed, name_span, nested_queries, table_name, unwrapped, view_query
 from aidb.plan.splits import Block, Cte, Names, Query, conjuncts, short, unique_names
 from aidb.plan.ties import How, Joined, Scope, Shown, Source, Tie, Tree, equal_keys, scope_of
 from aidb.plan.touching import Touching
 from aidb.plan.unit import Unit, asked_fills, key_columns
+
+WRITTEN = "aidb_written"
+"""Mark of the tables that stand in the statement itself; of a view's query that was put there, `Written`."""
+
+
+class Written(NamedTuple):
+    """A table's name in a statement. span: where it stands. name: by which it goes, empty if an alias stands after it.
+
+    columns: names that the alias gives. key: columns that hold the unit's key.
+    """
+
+    span: tuple[int, int]
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+
+
+def written(node: exp.Table, key: tuple[str, ...] | None) -> Written | None:
+    """A table that stands in the statement itself; None if it does not, or does not show the key."""
+    span = name_span(node) if node.meta.get(WRITTEN) else None
+    if span is None or key is None:
+        return None
+    columns = listed((node.args.get("alias") or exp.TableAlias()).args.get("columns"))
+    return Written(span, "" if node.alias else node.name, tuple(c.name for c in columns), key)
 
 
 class QueryReader(Protocol):
@@ -192,6 +216,8 @@ class TiedFrom:
             node.replace(source.node)
         self._views.pop()
         self._made(source, read, columns, block)
+        if source.node is not node:
+            source.node.meta[WRITTEN] = written(node, source.key)
 
     def _keep_meaning(self, query: exp.Expr) -> None:
         """A table that a view names is that table still where the statement has a CTE of its name."""

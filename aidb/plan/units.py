@@ -30,6 +30,7 @@ from aidb.plan.nodes import (
 from aidb.plan.splits import Block
 from aidb.plan.splits import conjuncts as conjuncts
 from aidb.plan.splitting import Splitting
+from aidb.plan.tied_from import WRITTEN
 from aidb.plan.ties import Source
 from aidb.plan.touching import Touching
 from aidb.plan.unit import Unit as Unit
@@ -69,6 +70,8 @@ class Units:
                 f"the guarantee can't be given: the query could not be analysed ({str(error).splitlines()[0]}). Without the "
                 "guarantee clauses the answer is exact"
             ) from error
+        for table in tree.find_all(exp.Table):
+            table.meta[WRITTEN] = True
         touching = Touching(relations, tree)
         unit = unit_of(tree, relations, touching)
         splitting = Splitting(relations, unit, touching)

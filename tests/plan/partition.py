@@ -21,6 +21,7 @@ from sqlglot import exp
 from aidb.errors import DataError, NotSupportedError
 from aidb.plan.names import quote
 from aidb.plan.parts import Parts
+from aidb.plan.portions import Portions
 from aidb.plan.units import Units
 from tests.plan.generator import Generator
 from tests.plan.harness import World, multiset
@@ -72,7 +73,7 @@ class Check:
         self.units = world.con.execute(f"SELECT DISTINCT {named} FROM {base}").fetchall()
         self.rng.shuffle(self.units)
         try:
-            for check in (self._shares, self._rows, self._counts, self._tail, self._planned):
+            for check in (self._shares, self._rows, self._portions, self._counts, self._tail, self._planned):
                 problem = check()
                 if problem:
                     if world.moves(self.sql):
@@ -136,6 +137,22 @@ class Check:
         if parts.is_distinct and not parts.units.shows_key:
             together, whole = Counter(set(together)), Counter(set(whole))
         return None if together == whole else f"whole {whole} parts {together}"
+
+    def _portions(self) -> str | None:
+        """The statement's own text, restricted: its portions make up its answer."""
+        portions = Portions.of(self.sql, self.world.relations)
+        if portions is None:
+            return None
+        self.counts["portions"] += 1
+        world = self.world
+        whole, third = multiset(world.answer(self.sql)), len(self.units) // 3
+        together: Counter[str] = Counter()
+        for units in (self.units[:third], self.units[third : 2 * third]):
+            self._keep("batch", units)
+            together += multiset(world.answer(portions.rows(only="batch")))
+        self._keep("rest", self.units[: 2 * third])
+        together += multiset(world.answer(portions.rows(without="rest")))
+        return None if together == whole else f"whole {whole} portions {together}\n{portions.rows(only='batch')}"
 
     def _counts(self) -> str | None:
         world, parts = self.world, self.parts

@@ -20,7 +20,7 @@ def test_the_parts_of_random_statements_make_up_their_answer(seed: int) -> None:
     counts = summary.counts
     assert not summary.problems, "\n".join(summary.problems)
     assert summary.refused < 0.45, summary.reasons
-    assert min(counts[k] for k in ("rows", "shares", "planned")) > 2, counts
+    assert min(counts[k] for k in ("rows", "shares", "planned", "portions")) > 2, counts
     assert counts["undetermined"] <= 0.03 * counts["accepted"], counts
 
 
