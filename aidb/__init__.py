@@ -29,6 +29,7 @@ _HOMES = {
         "Interrupted", "ModelError", "NotSupportedError", "OperationalError", "ProgrammingError", "SourceError",
         "SqlSyntaxError", "TooManyFailures", "UnknownName", "Warning",
     ),
+    "aidb.surfaces.jupyter": ("load_ipython_extension", "unload_ipython_extension"),  # %load_ext aidb
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOMES.items() for name in names}
 
