@@ -40,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from aidb.surfaces.demo.__main__ import main as demo
 
         return demo(given[1:])
+    if given[:1] == ["serve-models"]:
+        from aidb.serving.command import main as serve
+
+        return serve(given[1:])
     chosen = _parser().parse_args(given)
     try:
         return _run(chosen)

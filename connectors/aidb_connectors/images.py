@@ -96,6 +96,11 @@ class Images:
             reference = content(with_hints(file.uri, max_pixels=max_pixels), None, "image", self.name)
             yield file.uri, file.size, file.mtime_us, width, height, reference, file.content_id
 
+    @staticmethod
+    def decode(data: bytes, max_pixels: int = _MAX_PIXELS) -> np.ndarray:
+        """A file's bytes as `read` would give it: for pictures that come by other ways."""
+        return decode(data, max_pixels)
+
     def read(self, refs: Sequence[Ref], *, encoded: bool = False) -> Iterator[Decoded | ItemFailure]:
         """See `aidb.spi.Connector`; ``encoded`` gives the file's own bytes, whatever they hold."""
         for ref in refs:
