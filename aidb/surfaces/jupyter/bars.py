@@ -13,8 +13,8 @@ _SOON = 0.5  # seconds; what is over by then needs no bar
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[Progress], None]]:
-    """A progress callback, whose bars are gone at the end."""
+def bars(*, notebook: bool) -> Iterator[Callable[[Progress], None]]:
+    """A progress callback, whose bars are gone at the end. notebook: not a terminal."""
     shown: dict[str, Any] = {}
 
     def advance(now: Progress) -> None:
@@ -22,7 +22,7 @@ def bars() -> Iterator[Callable[[Progress], None]]:
         if bar is None:
             if now.seconds < _SOON:
                 return
-            bar = shown[now.model] = _tqdm()(desc=now.model, unit=" items", leave=False, total=now.total)
+            bar = shown[now.model] = _bar(now, notebook=notebook)
         bar.total = now.total
         said = {"failed": now.failed or None, "cost": f"{now.cost:.4g}" if now.cost else None}
         bar.set_postfix({name: value for name, value in said.items() if value is not None}, refresh=False)
@@ -35,9 +35,35 @@ def bars() -> Iterator[Callable[[Progress], None]]:
             bar.close()
 
 
-def _tqdm() -> Any:
+def _bar(now: Progress, *, notebook: bool) -> Any:
     with warnings.catch_warnings():
         # It warns that there are no widgets; a line of text does as well.
         warnings.simplefilter("ignore")
+        from tqdm.asyncio import tqdm_asyncio
         from tqdm.auto import tqdm
-    return tqdm
+    wanted: dict[str, Any] = {"desc": now.model, "unit": " items", "total": now.total, "leave": False}
+    if notebook and tqdm is tqdm_asyncio:
+        return tqdm(**wanted, file=_Line(), position=0, ncols=80)
+    return tqdm(**wanted)
+
+
+class _Line:
+    """One line among a cell's outputs that changes in place. A notebook keeps all that goes to its stderr for good."""
+
+    def __init__(self) -> None:
+        from IPython import display
+
+        kind: Any = display.DisplayHandle  # which has no types
+        self._handle = kind()
+        self._text: str | None = None
+
+    def write(self, text: str) -> int:
+        line = text.strip()
+        if line != self._text:
+            send = self._handle.display if self._text is None else self._handle.update
+            send({"text/plain": line}, raw=True)
+            self._text = line
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""

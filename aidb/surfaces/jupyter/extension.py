@@ -83,7 +83,10 @@ class AidbMagics(Magics):
             for name, rows in found.relations.items():
                 engine.database.keep(name, "FROM aidb_given", aidb_given=rows)
             engine.registry.forget_natives()
-            with bars() as advance, interruptible(connection.interrupt, _stopping):
+            with (
+                bars(notebook=hasattr(self._shell, "kernel")) as advance,
+                interruptible(connection.interrupt, _stopping),
+            ):
 
                 def both(now: Progress) -> None:
                     advance(now)

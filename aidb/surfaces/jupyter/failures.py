@@ -6,7 +6,7 @@ import traceback
 from types import TracebackType
 
 from aidb.errors import Error, InternalError, Interrupted, ModelError, SqlSyntaxError
-from aidb.surfaces.footer import cost
+from aidb.surfaces.footer import models
 
 _LONGEST = 600
 
@@ -76,7 +76,7 @@ def _last(trace: TracebackType | None) -> str | None:
 
 def _done(error: Error) -> str:
     report = getattr(error, "report", None)
-    done = cost(report) if report is not None else ""
+    done = models(report) if report is not None else ""
     return f" (done so far: {done})" if done else ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from aidb.surfaces.footer import cost, promise
+from aidb.surfaces.footer import models, worth
 from aidb.surfaces.pictures.drawing import looks
 from aidb.surfaces.pictures.elements import Room, element
 from aidb.surfaces.pictures.tiles import Layout
@@ -22,14 +22,15 @@ BYTES = 4_000_000
 """Of the pictures in one table: a notebook that is saved keeps them."""
 _SIDES = (220, 160)
 _LONGEST = 500  # characters of a cell
-_COLUMNS = 100
 
+# A notebook has rules of its own for tables, which the doubled class outweighs.
 _STYLE = """<style>
 .aidb { font: 13px/1.4 system-ui, sans-serif; overflow-x: auto }
-.aidb table { border-collapse: collapse; margin: 0 }
-.aidb th, .aidb td { text-align: left; vertical-align: top; padding: 3px 10px; border-bottom: 1px solid #8884 }
-.aidb td { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 40em }
-.aidb .number { text-align: right; font-variant-numeric: tabular-nums }
+.aidb.aidb table { border-collapse: collapse; margin: 0 }
+.aidb.aidb table th, .aidb.aidb table td { text-align: left; vertical-align: top; padding: 3px 10px }
+.aidb.aidb table tr { border-bottom: 1px solid #8884 }
+.aidb.aidb table td { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 40em }
+.aidb.aidb table .number { text-align: right; font-variant-numeric: tabular-nums }
 .aidb .null { opacity: .5 }
 .aidb img { display: block; max-width: none }
 .aidb .text, .aidb .gone { max-width: 30em; white-space: pre-wrap }
@@ -71,9 +72,9 @@ def footer(cursor: Cursor) -> list[str]:
         said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'} changed"
     else:
         said = cursor.message or "done"
-    models = cost(report)
-    first = f"{said} [{report.seconds:.2f} s{f'; {models}' if models else ''}]"
-    return [first, *promise(report), *(f"note: {note}" for note in report.notes)]
+    calls = models(report)
+    first = f"{said} [{report.seconds:.2f} s{f'; {calls}' if calls else ''}]"
+    return [first, *worth(report), *(f"note: {note}" for note in report.notes)]
 
 
 def _plan(cursor: Cursor) -> str | None:
