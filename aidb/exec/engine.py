@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -20,20 +20,25 @@ import pyarrow as pa
 from aidb.catalog.names import quoted
 from aidb.catalog.relations import Fill, Relation
 from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
+from aidb.exec import streaming
+from aidb.exec.checked import catalog
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.finished import Finished
 from aidb.exec.guarantees.clauses import capped, check_names, needs_sampling, useless
 from aidb.exec.guarantees.questions import Questions
+from aidb.exec.inner import has_no_data, with_inner
 from aidb.exec.materialiser import Connectors, Materialiser
 from aidb.exec.models import PYTHON, ModelPool
 from aidb.exec.pipeline import Worker
 from aidb.exec.registry import Registry
+from aidb.exec.reporting import report_of
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
 from aidb.exec.showing import listing
 from aidb.exec.snapshot import Functions
+from aidb.exec.streaming import Streams, may_stream
 from aidb.exec.writing import Writing, moves_away
 from aidb.plan import parameters as bind_parameters
 from aidb.plan.calls import CallPlan, plan_calls
@@ -45,6 +50,7 @@ from aidb.sql.render import relation_sql
 from aidb.sql.select_list import aggregates_in
 from aidb.sql.statements import (
     AddVirtualColumns,
+    CheckCatalog,
     CreateBlobTable,
     CreateModel,
     CreateProxy,
@@ -83,11 +89,19 @@ _DESCRIBES = re.compile(r"\s*(DESCRIBE|DESC|SHOW)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a statement gave: DuckDB's answer, a sentence for definitions, and the report."""
+    """What a statement gave: DuckDB's answer, a sentence for definitions, and the report.
+
+    told: the report, or what finds the rows that are still to come and makes it then.
+    """
 
     answer: Answer
-    report: Report
+    told: Report | Callable[[], Report]
     message: str | None = None
+
+    @property
+    def report(self) -> Report:
+        """What the statement did."""
+        return self.told if isinstance(self.told, Report) else self.told()
 
 
 class _ModelsChanged(Exception):
@@ -113,12 +127,15 @@ class Engine:
         self._definer = Definer(
             self.database, self.registry, self.pool, self.connectors, self._prepared, self._check_running
         )
+        self.streams = Streams()
         self._writing = Writing(self.registry, self._definer.drop_columns)
 
     # ---- life
     def register(self, model: Model, name: str) -> str:
         """Make a Python object usable in SQL as a model."""
-        return self._definer.register(name, PYTHON, {}, model)
+        with self.turn():
+            self.streams.settle(changes=True)
+            return self._definer.register(name, PYTHON, {}, model)
 
     def register_connector(self, connector: Connector) -> None:
         """Make a Python object usable after FROM ... USING."""
@@ -134,8 +151,13 @@ class Engine:
     def close(self, seconds: float | None = None) -> None:
         """Finish what is in flight, for ``seconds`` at most if they are given; close models and the file."""
         deadline = None if seconds is None else time.monotonic() + seconds
-        with suppress(TimeoutError):
-            self._close(deadline)
+        try:
+            if deadline is None:
+                self.streams.settle(changes=False, last=True)
+        finally:
+            self.streams.end("the connection is closed")
+            with suppress(TimeoutError):
+                self._close(deadline)
 
     def _close(self, deadline: float | None) -> None:
         def wait() -> None:
@@ -153,7 +175,10 @@ class Engine:
     def run(self, sql: str, parameters: Parameters = None) -> Outcome:
         """Run one statement."""
         with self.turn():
-            return self._again(lambda: self._run(parse(sql), parameters))
+            statement = parse(sql)
+            self.streams.settle(changes=not isinstance(statement, Query | Show | SetOption))
+            with self.streams.kept(lambda: self.database.shared.version):
+                return self._again(lambda: self._run(statement, parameters))
 
     def _run(self, statement: Statement, parameters: Parameters) -> Outcome:
         match statement:
@@ -164,6 +189,9 @@ class Engine:
             case SetOption():
                 self.settings = self.settings.changed(statement.name, statement.value)
                 return self._said(None)
+            case CheckCatalog():
+                answer, sound = catalog(self.database)
+                return Outcome(answer, Report(), sound)
             case Show():
                 return Outcome(self.database.execute(listing(statement)), Report())
             case CreateProxy() | CreateSemanticIndex() | Refresh(kind="proxy" | "semantic index"):
@@ -179,7 +207,7 @@ class Engine:
             ):
                 with self._running() as control:
                     message = self._definer.run(statement)
-                    return self._said(message, self._report(control))
+                    return self._said(message, report_of(control))
 
     def _declare_proxy(self, statement: CreateProxy | CreateSemanticIndex | Refresh) -> Outcome:
         from aidb.exec.proxies.declaring import Asking, Declaring  # numpy and scipy, for those who need them
@@ -187,7 +215,7 @@ class Engine:
         with self._running() as control:
             exact, check = (lambda sql: self._exact(sql, control)), self._definer.check_can_define
             asking = Asking(self.database, self.registry, exact, self._fills, check, self.settings.seed)
-            return self._said(Declaring(asking).run(statement), self._report(control))
+            return self._said(Declaring(asking).run(statement), report_of(control))
 
     def explain(self, sql: str, parameters: Parameters = None) -> Explanation:
         """What a query would cost; runs no model."""
@@ -200,7 +228,7 @@ class Engine:
             try:
                 return work()
             except _ModelsChanged:
-                continue
+                self.streams.end("a model is not what it was; finished work is kept, run the query again")
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -262,37 +290,63 @@ class Engine:
                 return self._guaranteed(statement, bound, plan, parameters, control)
             control.limits = capped(control.limits, statement.guarantee)
             if plan is None or _DESCRIBES.match(statement.core):
-                return Outcome(self.database.execute(bound.final, parameters), self._report(control, notes=notes))
+                return Outcome(self.database.execute(bound.final, parameters), report_of(control, notes=notes))
             before = self._leave_out_finished(plan, bound)
             if plan.asks:
                 # A typo must not cost what the right query would.
                 self.database.check(bound.final, parameters)
-            final, given = self._materialise(plan, bound, parameters, control, before)
+            wanted = None
+
+            def told(is_done: bool = True) -> Report:
+                report = report_of(control, plan, before, (*bound.notes, *notes))
+                if is_done:
+                    self._log(statement.sql, report)
+                return report
+
+            if may_stream(self.settings, control.limits, plan):
+                wanted = plan.wanted(lambda sql, given: self.database.query(sql, dict(given)))
+                questions = self._questions(bound, parameters, control, statement.core)
+                stream = streaming.begin(
+                    questions, plan, wanted, bound.final, lambda: self._resumed(control, bound), told
+                )
+                if stream is not None:
+                    return Outcome(self.streams.add(stream), stream.report)
+            final, given = self._materialise(plan, bound, parameters, control, before, wanted)
             try:
                 answer = self.database.execute(final, given)
             except Interrupted as e:
-                raise Interrupted(str(e), self._report(control, plan, before)) from e
-            report = self._report(control, plan, before, (*bound.notes, *notes))
-            self._log(statement.sql, report)
-            return Outcome(answer, report)
+                raise Interrupted(str(e), report_of(control, plan, before)) from e
+            return Outcome(answer, told())
+
+    @contextmanager
+    def _resumed(self, control: Control, bound: Bound) -> Iterator[None]:
+        """Go on with a statement whose rows are still being found."""
+        with self.turn(), self._running(control), self._shown(bound):
+            yield
 
     def _materialise(
-        self, plan: CallPlan, bound: Bound, parameters: Parameters, control: Control, before: Counter[str] | None = None
+        self,
+        plan: CallPlan,
+        bound: Bound,
+        parameters: Parameters,
+        control: Control,
+        before: Counter[str] | None = None,
+        wanted: Mapping[Fill, pa.Table] | None = None,
     ) -> tuple[str, Parameters]:
         """Run the models that the plan needs; the SQL that answers then, and its parameters.
 
-        before: what `_leave_out_finished` gave, if it was called.
+        before: what `_leave_out_finished` gave, if it was called. wanted: what the plan wants first, if it was asked.
         """
         if before is None:
             before = self._leave_out_finished(plan, bound)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:
-            run_rounds(plan, statement, optimise=self.settings.optimizer)
+            run_rounds(plan, statement, optimise=self.settings.optimizer, wanted=wanted)
             for model in {f.model for f in plan.fills}:
                 control.judge_failures(model, "see aidb.errors", ended=True)
             control.raise_if_stopped()
         except (BudgetExceeded, Interrupted, ModelError) as e:
-            e.report = self._report(control, plan, before)
+            e.report = report_of(control, plan, before)
             raise
         finally:
             self.registry.forget_costs()
@@ -305,12 +359,18 @@ class Engine:
     def _bound(self, core: str) -> Iterator[Bound]:
         """A query with its model functions resolved; synthetic relations are temporary views meanwhile."""
         bound = bind(core, self.registry.snapshot(), Functions(self.registry))
+        with self._shown(bound):
+            yield bound
+
+    @contextmanager
+    def _shown(self, bound: Bound) -> Iterator[None]:
+        """Synthetic relations are temporary views meanwhile."""
         synthetic = [] if bound.planning == bound.final else self._synthetic(bound)
         views = [bound.relations.tables[name] for name in synthetic]
         self._show_views(views)
         self._shown_views.append(views)
         try:
-            yield bound
+            yield
         finally:
             self._shown_views.pop()
             for relation in views:
@@ -368,22 +428,22 @@ class Engine:
                 if isinstance(inner, Query):
                     self._refuse_guarantee(inner)
                     self._check_view(inner)
-                    return Outcome(self._write(sql, parameters, prune=True), self._report(control))
-                return Outcome(self._write(sql, parameters), self._report(control))
+                    return Outcome(self._write(sql, parameters, prune=True), report_of(control))
+                return Outcome(self._write(sql, parameters), report_of(control))
             self._refuse_guarantee(inner)
             with self._bound(inner.core) as bound:
                 plan = self._plan(bound, parameters)
                 before: Counter[str] = Counter()
                 middle = bound.final if bound.final != inner.core else sql[span[0] : span[1]]
                 text, given = sql[: span[0]] + middle + sql[span[1] :], parameters
-                if plan is not None and not _has_no_data(sql[span[1] :]):
+                if plan is not None and not has_no_data(sql[span[1] :]):
                     before = self._leave_out_finished(plan, bound)
                     final, changed = self._materialise(plan, bound, parameters, control, before)
                     if final != bound.final:
                         # LIMIT stopped early: rows whose answers are still missing are none to choose from.
-                        text, given = _with_inner(sql, span, final, changed, parameters)
+                        text, given = with_inner(sql, span, final, changed, parameters)
                 answer = self._write(text, given, prune=True)
-                return Outcome(answer, self._report(control, plan, before))
+                return Outcome(answer, report_of(control, plan, before))
 
     def _check_view(self, inner: Query) -> None:
         """A view is DuckDB's, which knows no models."""
@@ -433,9 +493,9 @@ class Engine:
                 questions, statement.guarantee, lambda sql: self._exact(sql, control), plan, statement.sql
             )
         except (BudgetExceeded, Interrupted, ModelError) as e:
-            e.report = self._report(control, plan, before)
+            e.report = report_of(control, plan, before)
             raise
-        report = self._report(control, plan, before, (*bound.notes, *found.notes))
+        report = report_of(control, plan, before, (*bound.notes, *found.notes))
         report = replace(
             report,
             **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("answer", "notes", "sql")},
@@ -501,10 +561,10 @@ class Engine:
 
     # ---- reports
     @contextmanager
-    def _running(self) -> Iterator[Control]:
-        """The control of a statement, open to `interrupt` while it runs."""
+    def _running(self, control: Control | None = None) -> Iterator[Control]:
+        """The control of a statement, its own if it has one already, open to `interrupt` while it runs."""
         outer = self._control
-        control = outer or Control(self._limits(), self.progress if self.settings.progress else None)
+        control = control or outer or Control(self._limits(), self.progress if self.settings.progress else None)
         self._control = control
         try:
             yield control
@@ -524,33 +584,6 @@ class Engine:
         plan.leave_out(finished)
         return answered
 
-    def _report(
-        self,
-        control: Control,
-        plan: CallPlan | None = None,
-        before: Counter[str] | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> Report:
-        models = [f.model for f in plan.fills] if plan is not None else []
-        calls = Counter({m: control.calls[m] for m in dict.fromkeys([*models, *control.calls])})
-        failed = control.failed.total()
-        if failed:
-            notes = (
-                *notes,
-                f"{failed} item{' was' if failed == 1 else 's were'} left out, as they failed: see aidb.errors, RETRY FAILED",
-            )
-        if plan is not None and plan.fallback:
-            notes = (*notes, f"everything was materialised: {plan.fallback}")
-        return Report(
-            calls=calls,
-            cached=Counter(before or {}),
-            oracle_calls=calls.total(),
-            failed=failed,
-            seconds=control.seconds,
-            cost=control.cost,
-            notes=notes,
-        )
-
     def _log(self, sql: str, report: Report) -> None:
         """Keep the query and its report, where something can be written."""
         if self.database.read_only or not self.database.is_aidb:
@@ -563,21 +596,3 @@ class Engine:
     def _explained(self, explanation: Explanation, report: Report) -> Outcome:
         table = explanation.table()
         return Outcome(Answer(COLUMNS, table.num_rows, table=table), report, str(explanation))
-
-
-def _has_no_data(rest: str) -> bool:
-    """Does CREATE TABLE ... AS query WITH NO DATA ask for the columns alone?"""
-    return rest.upper().split()[:3] == ["WITH", "NO", "DATA"]
-
-
-def _with_inner(
-    sql: str, span: tuple[int, int], final: str, given: Parameters, parameters: Parameters
-) -> tuple[str, Parameters]:
-    """A statement with another query in the place of its own, whose parameters have names of the planner's."""
-    if given is None:
-        return sql[: span[0]] + final + sql[span[1] :], parameters
-    whole = bind_parameters.Bound(sql, parameters)
-    query = bind_parameters.Bound(sql[span[0] : span[1]], parameters)
-    rest = whole.sql[span[0] + len(query.sql) :]  # nothing before a query takes parameters
-    text = sql[: span[0]] + final + rest
-    return text, whole.for_query(text)

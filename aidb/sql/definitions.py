@@ -14,6 +14,7 @@ from aidb.sql.literals import options, value
 from aidb.sql.statements import (
     AddVirtualColumns,
     Call,
+    CheckCatalog,
     CreateBlobTable,
     CreateModel,
     CreateProxy,
@@ -360,6 +361,11 @@ def _retry(cursor: Cursor) -> RetryFailed:
     return RetryFailed()
 
 
+def _check(cursor: Cursor) -> CheckCatalog:
+    cursor.demand("CHECK", "CATALOG")
+    return CheckCatalog()
+
+
 def _drop(cursor: Cursor) -> Drop | None:
     cursor.demand("DROP")
     if cursor.take("STALE"):
@@ -467,6 +473,7 @@ _READERS: dict[str, Callable[[Cursor], Statement | None]] = {
     "ALTER": _alter,
     "REFRESH": _refresh,
     "RETRY": _retry,
+    "CHECK": _check,
     "DROP": _drop,
     "SHOW": _show,
     "SET": _set,

@@ -210,6 +210,11 @@ class Show:
 
 
 @dataclass(frozen=True)
+class CheckCatalog:
+    """CHECK CATALOG: is the database what AIDB left it as?"""
+
+
+@dataclass(frozen=True)
 class SetOption:
     """SET aidb.name = value, or RESET aidb.name (value None). name: in lower case, without ``aidb.``."""
 
@@ -230,5 +235,6 @@ Statement = (
     | RetryFailed
     | Drop
     | Show
+    | CheckCatalog
     | SetOption
 )

@@ -20,6 +20,7 @@ from aidb.catalog.definitions import (
     VirtualTable,
 )
 from aidb.catalog.names import quoted
+from aidb.errors import IntegrityError
 from aidb.spi import fingerprint
 from aidb.storage.schema import INTERNAL
 
@@ -33,6 +34,7 @@ KINDS: dict[str, Callable[..., Definition]] = {
     "semantic index": IndexDefinition,
 }
 T = TypeVar("T")
+_RESTORE = "someone else wrote there; go back to a copy of the database"
 
 
 def kind_of(definition: Definition) -> str:
@@ -53,8 +55,23 @@ def _tuples(value: Any) -> Any:
 
 
 def _read(cls: Callable[..., T], text: str) -> T:
-    raw = json.loads(text)
-    return cls(**{k: v if k == "options" else _tuples(v) for k, v in raw.items()})
+    try:
+        raw = json.loads(text)
+        return cls(**{k: v if k == "options" else _tuples(v) for k, v in raw.items()})
+    except (AttributeError, TypeError, ValueError) as e:
+        raise IntegrityError(f"a definition in {INTERNAL} can't be read ({e}): {text[:80]!r}; {_RESTORE}") from e
+
+
+def read_definition(kind: str, text: str) -> Definition:
+    """A definition from its JSON. Raises `IntegrityError` for what AIDB did not write."""
+    if kind not in KINDS:
+        raise IntegrityError(f"{INTERNAL}.definitions has the unknown kind {kind!r}: {_RESTORE}")
+    return _read(KINDS[kind], text)
+
+
+def read_fill(text: str) -> FillDefinition:
+    """A fill from its JSON; raises as `read_definition`."""
+    return _read(FillDefinition, text)
 
 
 class Definitions:
@@ -70,7 +87,7 @@ class Definitions:
         rows = self._connection.execute(
             f"SELECT kind, definition FROM {INTERNAL}.definitions ORDER BY created, name"
         ).fetchall()
-        return [_read(KINDS[kind], text) for kind, text in rows]
+        return [read_definition(kind, text) for kind, text in rows]
 
     def fills(self, lineage: str | None = None) -> list[FillDefinition]:
         """Every fill that ever was made and not dropped, or the one of a lineage."""
@@ -78,7 +95,7 @@ class Definitions:
             f"SELECT definition FROM {INTERNAL}.fills WHERE $lineage IS NULL OR lineage = $lineage ORDER BY id",
             {"lineage": lineage},
         ).fetchall()
-        return [_read(FillDefinition, text) for (text,) in rows]
+        return [read_fill(text) for (text,) in rows]
 
     def next_id(self) -> int:
         """A number for a new table of items or answers."""

@@ -25,6 +25,7 @@ def check_storage(con: aidb.Connection, *, retried: bool = False) -> dict[str, i
 
     retried: after RETRY FAILED calls count items that are in the ledger no more.
     """
+    assert con.execute("CHECK CATALOG").fetchall() == []
     done: dict[str, int] = {}
     for fill, model, text in _stored(con, "SELECT id, model, definition FROM aidb_internal.fills"):
         definition = json.loads(text)
