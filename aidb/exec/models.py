@@ -103,6 +103,13 @@ class ModelPool:
             self._loaded.add(id(model))
         return model
 
+    def drop_outdated(self, name: str) -> bool:
+        """Close and drop a model that found out that it is not what it was made as; was it so?"""
+        if not getattr(self._models.get(name.lower()), "outdated", False):
+            return False
+        self.forget(name)
+        return True
+
     def lock(self, name: str) -> threading.RLock:
         """Held while a model answers: two statements never ask it about the same items at the same time."""
         return self._busy.setdefault(name.lower(), threading.RLock())

@@ -209,9 +209,11 @@ class Registry:
         return found
 
     def refresh_fingerprint(self, name: str) -> bool:
-        """Notice, once a connection, that a model's weights or code are not what they were; was it so?"""
+        """Notice, once a connection and when the model says so, that it is not what it was; was it so?"""
         definition = self.models.get(name.lower())
-        if definition is None or definition.name.lower() in self._checked or self.database.read_only:
+        if definition is None or self.database.read_only:
+            return False
+        if definition.name.lower() in self._checked and not self.pool.drop_outdated(definition.name):
             return False
         try:
             spec = self.pool.get(definition).spec

@@ -95,7 +95,12 @@ class ModelSpec:
 
 @runtime_checkable
 class Model(Protocol):
-    """A registered model. The engine owns batching, retries, concurrency, caching and validation."""
+    """A registered model. The engine owns batching, retries, concurrency, caching and validation.
+
+    A model whose answers may change while it is in use (a service that is updated) raises a `ServiceError` for an answer
+    that is not of the version in its fingerprint, and has from then on an attribute ``outdated`` that is true: the
+    engine makes it anew for the next query, which finds the earlier answers stale.
+    """
 
     @property
     def spec(self) -> ModelSpec:

@@ -101,6 +101,11 @@ class Answers:
             column.append(_from_base64(value, name, i, data) if name in self._bytes and value is not None else value)
 
 
+def plain(value: Any) -> Any:
+    """A value of a plain column as JSON can say it."""
+    return _written(value, array=True)
+
+
 def excerpt(data: bytes) -> str:
     """The beginning of a reply, on one line."""
     shown = " ".join(data[: EXCERPT * 4].decode("utf-8", "replace").split())

@@ -249,7 +249,7 @@ def test_closing_sends_waiting_requests_away(serve: Any) -> None:
 
     thread = threading.Thread(target=second)
     thread.start()
-    while model._pace._next < time.monotonic() + 150:  # until the second request has its (late) turn
+    while model._transport.pace._next < time.monotonic() + 150:  # until the second request has its (late) turn
         time.sleep(0.001)
     model.close()
     thread.join(5)
@@ -261,7 +261,7 @@ def test_before_load_and_after_close(serve: Any) -> None:
     _, model = serve(double)
     model.close()
     with pytest.raises(InterfaceError, match="not loaded, or is closed"):
-        model._send(b"{}")
+        model.predict(NUMBERS)
     model.load()
     assert ask(model, pa.array([1])) == {"y": [2]}
 
@@ -280,7 +280,7 @@ def test_the_token_is_sent_and_never_shown(serve: Any) -> None:
     assert "bad token Bearer ***" in str(e.value)
     assert "the token in TEST_TOKEN" in str(e.value)
     assert not e.value.retry
-    for shown in (str(e.value), repr(model), repr(model.spec), repr(model._client)):
+    for shown in (str(e.value), repr(model), repr(model.spec), repr(model._transport)):
         assert TOKEN not in shown
 
 
