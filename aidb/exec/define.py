@@ -8,6 +8,7 @@ from aidb.catalog.definitions import ModelDefinition, VirtualColumns
 from aidb.catalog.names import same
 from aidb.errors import OperationalError, ProgrammingError
 from aidb.exec.blob_tables import BlobTables
+from aidb.exec.exchange import Exchange
 from aidb.exec.materialiser import Connectors
 from aidb.exec.models import ModelPool, check_spec, definition_of, make
 from aidb.exec.registry import Registry
@@ -17,16 +18,28 @@ from aidb.exec.virtual_tables import VirtualTables
 from aidb.spi import Model
 from aidb.sql.statements import (
     AddVirtualColumns,
+    AttachMaterialized,
     CreateBlobTable,
     CreateModel,
     CreateVirtualTable,
     Drop,
+    ExportVirtualTable,
     Refresh,
     RetryFailed,
 )
 from aidb.storage.database import Database
 
-Definition = CreateBlobTable | CreateModel | CreateVirtualTable | AddVirtualColumns | Refresh | RetryFailed | Drop
+Definition = (
+    CreateBlobTable
+    | CreateModel
+    | CreateVirtualTable
+    | AddVirtualColumns
+    | Refresh
+    | RetryFailed
+    | Drop
+    | ExportVirtualTable
+    | AttachMaterialized
+)
 
 
 class Definer:
@@ -49,9 +62,12 @@ class Definer:
         self._blobs = BlobTables(database, registry, connectors, prepare, check)
         self._virtual = VirtualTables(database, registry)
         self._removal = Removal(database, registry, pool)
+        self._exchange = Exchange(registry)
 
     def run(self, statement: Definition) -> str:
         """Do what the statement says. Raises before anything has changed, or changes everything it names."""
+        if isinstance(statement, ExportVirtualTable):
+            return self._exchange.export(statement)
         self.check_can_define()
         match statement:
             case CreateBlobTable():
@@ -68,6 +84,8 @@ class Definer:
                 return self._removal.retry(statement)
             case Drop():
                 return self._removal.drop(statement)
+            case AttachMaterialized():
+                return self._exchange.attach(statement)
 
     def drop_columns(self, columns: VirtualColumns) -> None:
         """Take virtual columns off a table; their answers stay until DROP STALE."""

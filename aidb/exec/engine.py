@@ -49,18 +49,13 @@ from aidb.sql.parse import inner_query, parse
 from aidb.sql.render import relation_sql
 from aidb.sql.select_list import aggregates_in
 from aidb.sql.statements import (
-    AddVirtualColumns,
+    AttachMaterialized,
     CheckCatalog,
-    CreateBlobTable,
-    CreateModel,
     CreateProxy,
     CreateSemanticIndex,
-    CreateVirtualTable,
-    Drop,
     Native,
     Query,
     Refresh,
-    RetryFailed,
     SetOption,
     Show,
     Statement,
@@ -196,15 +191,10 @@ class Engine:
                 return Outcome(self.database.execute(listing(statement)), Report())
             case CreateProxy() | CreateSemanticIndex() | Refresh(kind="proxy" | "semantic index"):
                 return self._declare_proxy(statement)
-            case (
-                CreateBlobTable()
-                | CreateModel()
-                | CreateVirtualTable()
-                | AddVirtualColumns()
-                | Refresh()
-                | RetryFailed()
-                | Drop()
-            ):
+            case AttachMaterialized():
+                with self._running() as control, self.materialiser.turn(control.check):
+                    return self._said(self._definer.run(statement), report_of(control))
+            case _:
                 with self._running() as control:
                     message = self._definer.run(statement)
                     return self._said(message, report_of(control))

@@ -13,6 +13,7 @@ from aidb.sql.cursor import Cursor, later
 from aidb.sql.literals import options, value
 from aidb.sql.statements import (
     AddVirtualColumns,
+    AttachMaterialized,
     Call,
     CheckCatalog,
     CreateBlobTable,
@@ -21,6 +22,7 @@ from aidb.sql.statements import (
     CreateSemanticIndex,
     CreateVirtualTable,
     Drop,
+    ExportVirtualTable,
     ModelCall,
     Refresh,
     RetryFailed,
@@ -366,6 +368,27 @@ def _check(cursor: Cursor) -> CheckCatalog:
     return CheckCatalog()
 
 
+def _export(cursor: Cursor) -> ExportVirtualTable | None:
+    """EXPORT VIRTUAL TABLE; EXPORT DATABASE is DuckDB's."""
+    cursor.demand("EXPORT")
+    if _kind(cursor, "EXPORT") is None:
+        return None
+    cursor.demand("VIRTUAL", "TABLE")
+    name = cursor.object_name("the name of a virtual table")
+    cursor.demand("TO")
+    return ExportVirtualTable(name, cursor.string("the folder, in single quotes"))
+
+
+def _attach(cursor: Cursor) -> AttachMaterialized | None:
+    """ATTACH MATERIALIZED; every other ATTACH is DuckDB's."""
+    cursor.demand("ATTACH")
+    if not cursor.take("MATERIALIZED"):
+        return None
+    name = cursor.object_name("the name of a virtual table")
+    cursor.demand("FROM")
+    return AttachMaterialized(name, cursor.string("the folder, in single quotes"))
+
+
 def _drop(cursor: Cursor) -> Drop | None:
     cursor.demand("DROP")
     if cursor.take("STALE"):
@@ -473,7 +496,9 @@ _READERS: dict[str, Callable[[Cursor], Statement | None]] = {
     "ALTER": _alter,
     "REFRESH": _refresh,
     "RETRY": _retry,
+    "ATTACH": _attach,
     "CHECK": _check,
+    "EXPORT": _export,
     "DROP": _drop,
     "SHOW": _show,
     "SET": _set,

@@ -215,6 +215,22 @@ class CheckCatalog:
 
 
 @dataclass(frozen=True)
+class ExportVirtualTable:
+    """EXPORT VIRTUAL TABLE name TO 'folder': its answers and their ledger as Parquet."""
+
+    name: str
+    target: str
+
+
+@dataclass(frozen=True)
+class AttachMaterialized:
+    """ATTACH MATERIALIZED name FROM 'folder': answers that were exported from another database."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
 class SetOption:
     """SET aidb.name = value, or RESET aidb.name (value None). name: in lower case, without ``aidb.``."""
 
@@ -236,5 +252,7 @@ Statement = (
     | Drop
     | Show
     | CheckCatalog
+    | ExportVirtualTable
+    | AttachMaterialized
     | SetOption
 )
