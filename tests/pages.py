@@ -1,0 +1,290 @@
+"""Pages of Markdown whose fenced blocks are run: what they show is what happens.
+
+The blocks of a page share one interpreter, one notebook, one shell and one empty folder, from top to bottom:
+
+- ``python`` is executed; ``pycon`` is a session whose output must be as shown;
+- ``aidb`` is what a person sees at the shell's prompt, ``aidb> `` and `` ...> `` before what they typed;
+- ``console`` is commands behind ``$ ``: ``aidb``, run here, or ``pytest`` on a file that the page has written;
+- ``ipython`` is a cell of a notebook, with its output as text below ``Out:``;
+- ``sql`` is statements of ours, which are read: models and connectors exist and know their options. If the first line is
+  ``-- run``, they are also run, in the connection ``con``;
+- ``toml``, ``text``, ``json`` and ``html`` are looked at by people alone; a file named by a comment is written.
+
+Seconds may differ, and dates; all else may not but where the page itself writes ``...``. A comment above a block changes that:
+
+- ``<!-- not run: reason -->`` needs what a test does not have. SQL is still read.
+- ``<!-- at length: reason -->`` is run by ``python -m tests.docs.full`` only.
+- ``<!-- file: name -->`` writes the block's text to a file, and runs nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import linecache
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from aidb.catalog import discover
+from aidb.errors import Error, SourceError, UnknownName
+from aidb.spi import Options, Scan
+from aidb.sql.parse import parse, split
+from aidb.sql.statements import CreateBlobTable, CreateModel, Native
+
+ROOT = Path(__file__).parents[1]
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+_VARIES = re.compile(r"\d[\d,]*\.\d+ s\b|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?")
+_BLOCK = re.compile(r"(?:<!-- (.*?) -->\n)?^```([\w-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FOR_EYES = ("text", "toml", "json", "html")
+KINDS = {"python", "pycon", "aidb", "console", "ipython", "sql", *_FOR_EYES}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, the line it begins at, and what the comment above it says."""
+
+    language: str
+    text: str
+    line: int
+    comment: str | None
+
+    def says(self, word: str) -> str | None:
+        """What the comment says behind this word and a colon; None if it does not say it."""
+        found = re.fullmatch(rf"{word}: (.+)", self.comment or "")
+        return found[1] if found else None
+
+    def __str__(self) -> str:
+        return f"{self.language}-line-{self.line}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file of Markdown and its blocks."""
+
+    path: Path
+    text: str = field(repr=False)
+    blocks: tuple[Block, ...] = field(repr=False)
+
+    @classmethod
+    def of(cls, path: Path) -> Page:
+        text = path.read_text(encoding="utf-8")
+        blocks = tuple(
+            Block(found[2], found[3], text[: found.start(3)].count("\n") + 1, found[1])
+            for found in _BLOCK.finditer(text)
+        )
+        return cls(path, text, blocks)
+
+    def problems(self) -> list[str]:
+        """Blocks of a kind that nothing checks, and fences that are no block."""
+        found = [f"{b}: unknown language" for b in self.blocks if b.language not in KINDS]
+        known = ("not run", "at length", "file")
+        found += [
+            f"{b}: what does <!-- {b.comment} --> mean?"
+            for b in self.blocks
+            if b.comment is not None and not any(b.says(word) for word in known)
+        ]
+        if self.text.count("```") != 2 * len(self.blocks):
+            found.append("a fence begins or ends no block")
+        return found
+
+
+class Times(doctest.OutputChecker):
+    """Compares output as doctest does, whatever the seconds and dates."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return super().check_output(_VARIES.sub("#", want), _VARIES.sub("#", got), optionflags)
+
+
+class Reader:
+    """Runs the blocks of one page, in a folder. length: also those that are only run at length."""
+
+    def __init__(self, page: Page, folder: Path, *, length: bool = False) -> None:
+        self._page, self._folder, self._length = page, folder, length
+        self.names: dict[str, Any] = {"__name__": "page"}
+        self._shell: Any = None
+        self._notebook: Any = None
+
+    def run(self) -> int:
+        """Run the whole page; gives the number of blocks that were run. AssertionError says where and what."""
+        done = 0
+        surroundings = {"COLUMNS": "110", "XDG_CONFIG_HOME": str(self._folder / ".config")}
+        with contextlib.chdir(self._folder), mock.patch.dict(os.environ, surroundings):
+            try:
+                for block in self._page.blocks:
+                    done += self._one(block)
+            finally:
+                self.close()
+        return done
+
+    def close(self) -> None:
+        """Close what the page left open."""
+        if self._notebook is not None:
+            self._notebook.close()
+        if self._shell is not None:
+            self._shell.connection.close()
+        con = self.names.get("con")
+        if con is not None and hasattr(con, "close"):
+            con.close()
+
+    def _one(self, block: Block) -> bool:
+        where = f"{self._page.path.name}, line {block.line}"
+        if block.language == "sql":
+            check_statements(block.text)
+        if name := block.says("file"):
+            Path(name).write_text(block.text, encoding="utf-8")
+            return False
+        if block.says("not run") or (block.says("at length") and not self._length):
+            return False
+        if block.language in _FOR_EYES or (block.language == "sql" and not block.text.startswith("-- run")):
+            return False
+        getattr(self, f"_{block.language}")(block, where)
+        return True
+
+    def _python(self, block: Block, where: str) -> None:
+        # A function that becomes a model is identified by its source, which is found here.
+        name = f"<{where}>"
+        linecache.cache[name] = (len(block.text), None, block.text.splitlines(keepends=True), name)
+        exec(compile(block.text, name, "exec"), self.names)
+
+    def _pycon(self, block: Block, where: str) -> None:
+        test = doctest.DocTestParser().get_doctest(block.text, {}, where, str(self._page.path), block.line - 1)
+        test.globs = self.names
+        said = io.StringIO()
+        runner = doctest.DocTestRunner(Times(), verbose=False, optionflags=FLAGS)
+        runner.run(test, out=said.write, clear_globs=False)
+        assert runner.tries > 0, where
+        assert not runner.failures, said.getvalue()
+
+    def _sql(self, block: Block, where: str) -> None:
+        for statement, _ in split(block.text):
+            self.names["con"].execute(statement)
+
+    def _console(self, block: Block, where: str) -> None:
+        commands = re.findall(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
+        assert commands, where
+        for command, expected in commands:
+            words = shlex.split(command.replace("\\\n", " "), comments=True)
+            assert words[0] in ("aidb", "pytest"), f"{where}: {command}"
+            self._same(expected, _aidb(words[1:]) if words[0] == "aidb" else _pytest(words[1:]), where)
+
+    def _aidb(self, block: Block, where: str) -> None:
+        from aidb.surfaces.commands import is_command, perform
+        from aidb.surfaces.session import Failed
+
+        turns = re.findall(r"^aidb> (.*\n(?:^ +\.\.\.> .*\n)*)((?:(?!aidb> ).*\n)*)", block.text, re.MULTILINE)
+        assert turns, where
+        said = io.StringIO()
+        session = self._session(said, where)
+        for typed, expected in turns:
+            text = re.sub(r"^ +\.\.\.> ", "", typed, flags=re.MULTILINE).strip()
+            said.seek(0)
+            said.truncate()
+            with contextlib.suppress(Failed):  # what was wrong has been said
+                if is_command(text):
+                    perform(session, text)
+                else:
+                    for sql, _ in split(text):
+                        session.run(sql)
+            self._same(expected, said.getvalue(), f"{where}: {text}")
+
+    def _session(self, said: io.StringIO, where: str) -> Any:
+        """The shell that the page's prompt is, on the database that ``$ aidb FILE`` opened."""
+        if self._shell is None:
+            from aidb.connection import connect
+            from aidb.surfaces.session import Session
+
+            opened = re.findall(r"^\$ aidb (\S+)$", self._page.text, re.MULTILINE)
+            self._shell = Session(connect(opened[0] if opened else ":memory:"), said, said, form="table")
+        self._shell.err = said
+        self._shell.out = said
+        self._shell._writer.out = said
+        return self._shell
+
+    def _ipython(self, block: Block, where: str) -> None:
+        from tests.notebook_cells import Notebook
+
+        if self._notebook is None:
+            self._notebook = Notebook(self.names)
+        cell, _, expected = block.text.partition("Out:\n")
+        said = self._notebook.run(cell)
+        if "Out:\n" in block.text:
+            self._same(expected, said, where)
+
+    def _same(self, expected: str, got: str, where: str) -> None:
+        # Trailing blanks of a table's columns are nobody's business.
+        assert Times().check_output(expected, got, FLAGS), f"{where}\n--- shown\n{expected}\n--- said\n{got}"
+
+
+def _aidb(arguments: list[str]) -> str:
+    """What a terminal would show of ``aidb arguments``, rows and remarks alike."""
+    from aidb.surfaces.shell import main
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+        main(arguments)
+    return said.getvalue()
+
+
+def _pytest(arguments: list[str]) -> str:
+    """The last line of what pytest says."""
+    import subprocess
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.getcwd()]), "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return run.stdout.strip().rpartition("\n")[2] + "\n" if run.returncode == 0 else run.stdout + run.stderr
+
+
+def check_statements(text: str) -> None:
+    """Are these statements of ours, of models and connectors that exist and know the options? AssertionError if not."""
+    for statement_text, _ in split(text):
+        statement = parse(statement_text)
+        assert not isinstance(statement, Native) or re.match(r"\s*(--.*\n\s*)*(SELECT|CREATE TABLE)", statement_text), (
+            statement_text
+        )
+        if isinstance(statement, CreateModel):
+            provider = discover.load("aidb.models", statement.provider)
+            try:
+                provider(statement.name, Options(statement.options))
+            except UnknownName as e:
+                raise AssertionError(statement_text) from e
+            except Error:
+                pass  # the weights are not here, or their runtime is not installed
+        if isinstance(statement, CreateBlobTable) and statement.source is not None:
+            _check_source(statement, statement_text)
+
+
+def _check_source(statement: CreateBlobTable, text: str) -> None:
+    assert statement.source is not None
+    known = map(_connector, discover.entry_points("aidb.connectors"))
+    if statement.connector is not None:
+        takers = [c for c in known if c.name == statement.connector]
+    else:
+        endings = {Path(statement.source).suffix}
+        takers = [c for c in known if endings & set(c.extensions)]
+    assert takers, text
+    with contextlib.suppress(SourceError):  # the files are not here
+        takers[0].schema(Scan(statement.source, Options(statement.options)))
+
+
+def _connector(name: str) -> Any:
+    return discover.load("aidb.connectors", name)()
+
+
+def links(page: Page) -> Iterator[str]:
+    """Targets of the page's links, without those to the web."""
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.text):
+        yield target
