@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _FEW = 24
 """So many names or fewer are all listed in a message."""
+_AROUND = 100
+"""So many characters on either side of a fault are shown."""
 
 
 class Warning(Exception):  # noqa: A001  PEP 249 fixes the name
@@ -139,8 +141,12 @@ class SqlSyntaxError(ProgrammingError):
         if self.position is not None:
             start = self.sql.rfind("\n", 0, self.position) + 1
             end = self.sql.find("\n", self.position)
-            shown = self.sql[start : len(self.sql) if end < 0 else end]
-            text += f"\nline {self.line}, column {self.column}:\n  {shown}\n  {' ' * (self.position - start)}^"
+            end = len(self.sql) if end < 0 else end
+            # Of a long line the part around the fault is enough.
+            first, last = max(start, self.position - _AROUND), min(end, self.position + _AROUND)
+            before, behind = "..." if first > start else "", "..." if last < end else ""
+            shown, indent = f"{before}{self.sql[first:last]}{behind}", " " * (len(before) + self.position - first)
+            text += f"\nline {self.line}, column {self.column}:\n  {shown}\n  {indent}^"
         return text + (f"\nhint: {self.hint}" if self.hint else "")
 
 

@@ -10,6 +10,11 @@ from aidb.errors import ProgrammingError
 _NAME = re.compile(
     r"(^|_)(token|password|passwd|pwd|secret|api_?key|access_key|secret_key|private_key|credentials?|authorization|bearer)$"
 )
+_IN_SQL = re.compile(
+    r"(?<![A-Za-z0-9])(token|password|passwd|pwd|secret|api_?key|access_key|secret_key|private_key|credentials?|authorization|"
+    r"bearer|key_id)[\"']?\s*(=>|:=|=|:|\s)\s*e?'|\bCREATE\s+(OR\s+REPLACE\s+)?(PERSISTENT\s+|TEMP(ORARY)?\s+)?SECRET\b|\b(password|passwd|pwd|api_?key)=[^\s'\"=]",
+    re.IGNORECASE,
+)
 _IN_URL = re.compile(
     r"[A-Za-z][\w+.-]*://[^/@\s]*:[^/@\s]+@|[?&](token|password|api_?key|access_token|sig)=", re.IGNORECASE
 )
@@ -25,6 +30,11 @@ def refuse_secrets(options: Mapping[str, object], source: str = "") -> None:
             )
         _refuse_in_url(str(value), f"the option {name!r}")
     _refuse_in_url(source, "the source")
+
+
+def holds_secret(sql: str) -> bool:
+    """Does a text of SQL seem to hold a password, a token or a key?"""
+    return _IN_SQL.search(sql) is not None or _IN_URL.search(sql) is not None
 
 
 def _refuse_in_url(text: str, what: str) -> None:

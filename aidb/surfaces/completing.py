@@ -17,7 +17,7 @@ from aidb.errors import SqlSyntaxError
 from aidb.sql.tokens import RESERVED, Token, name_of, scan, words
 from aidb.surfaces.scope import sources
 from aidb.surfaces.vocabulary import Vocabulary
-from aidb.surfaces.words import CLAUSES, NEXT, STATEMENTS
+from aidb.surfaces.words import CLAUSES, FUNCTIONS, NEXT, STATEMENTS
 
 MOST = 200
 """More than anyone reads, fewer than it takes to be slow."""
@@ -163,9 +163,11 @@ def _offers(spot: _Spot, names: Vocabulary) -> Iterator[tuple[str, Iterable[str]
     yield "column", _named(spot, _columns(spot, names))
     yield "alias", _named(spot, (source.name for source in scope))
     yield "model", _called(spot, names.models)
+    if spot.prefix:
+        yield "function", _called(spot, FUNCTIONS)
+    yield "keyword", _phrases(spot, NEXT)
     if len(spot.prefix) >= 2:
         yield "function", _called(spot, names.functions)
-    yield "keyword", _phrases(spot, NEXT)
 
 
 def _columns(spot: _Spot, names: Vocabulary) -> Iterator[str]:

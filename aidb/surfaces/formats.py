@@ -1,8 +1,8 @@
-"""What a result looks like on its way out: csv, json, jsonl, parquet, markdown, html, or a table for eyes.
+"""What a result looks like on its way out: for programs, for documents, or a table for eyes.
 
-All but the table can be read back. Values are in DuckDB's own words, which a cast reads, and NULL is no empty text: csv has
-nothing for the one and ``""`` for the other, markdown ``*NULL*``, whose asterisks are escaped in any text, and html the
-class ``null``.
+All but the table can be read back. Values are in DuckDB's own words, which a cast reads, and NULL is no empty text: csv and
+tsv have nothing for the one and ``""`` for the other, markdown ``*NULL*``, whose asterisks are escaped in any text, html
+the class ``null``, and line the word, which as a text stands in quotes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from aidb.errors import ProgrammingError
-from aidb.surfaces.tables import write_table
+from aidb.surfaces.tables import Room, printable, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,13 +28,24 @@ class Result(Protocol):
 
     @property
     def rowcount(self) -> int:
-        """How many rows there are."""
+        """How many rows there are; they may have to be waited for."""
 
     def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
         """The rows as text."""
 
     def arrow(self) -> pa.Table:
         """The rows as an Arrow table."""
+
+
+ONE_RESULT = frozenset(("parquet", "arrow"))
+"""Forms of which a file holds one result, and which no terminal can show."""
+BY_LINE = frozenset(("csv", "tsv", "jsonl", "line"))
+"""Forms that are worth something when only their beginning is there: rows are written as they come."""
+SUFFIXES = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markdown",
+    ".html": "html", ".htm": "html", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
+}  # fmt: skip
+"""What the name of a file says about its form."""
 
 
 class Writer:
@@ -44,19 +55,22 @@ class Writer:
         self.form, self.out = form, out
         self.written = 0
 
-    def write(self, result: Result) -> str | None:
+    def write(self, result: Result, room: Room | None = None) -> str | None:
         """Write one result; gives a note if something of it was left out. Raises `ProgrammingError` if it can't follow.
 
-        Only a Parquet file can't hold a second result.
+        Only a Parquet or an Arrow file can't hold a second result. room: of a table, if not the stream's own.
         """
-        if self.form == "parquet" and self.written:
+        if self.form in ONE_RESULT and self.written:
             raise ProgrammingError(
-                "a Parquet file holds one result, and this is the second: write each to its own file"
+                f"{_SAID.get(self.form, self.form)} file holds one result, and this is the second: write each to its own file"
             )
-        note = FORMATS[self.form](result, self.out, self.written)
+        note = FORMATS[self.form](result, self.out, self.written, room)
         self.written += 1
         self.out.flush()
         return note
+
+
+_SAID = {"parquet": "a Parquet", "arrow": "an Arrow"}
 
 
 def _names(result: Result) -> list[str]:
@@ -64,20 +78,30 @@ def _names(result: Result) -> list[str]:
 
 
 # ---- for programs
-def _csv(result: Result, out: TextIO, before: int) -> None:
+def _csv(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     """RFC 4180 with a header, but for the line ends, which are line feeds."""
-    out.write(",".join(map(_csv_field, _names(result))) + "\n")
+    _separated(result, out, ",")
+
+
+def _tsv(result: Result, out: TextIO, before: int, room: Room | None) -> None:
+    """Like csv, with tabs: what readers of csv take when they are told the separator."""
+    _separated(result, out, "\t")
+
+
+def _separated(result: Result, out: TextIO, separator: str) -> None:
+    special = f'{separator}"\r\n'
+
+    def field(value: str | None) -> str:
+        if value is None:
+            return ""
+        # Some readers strip spaces that are not quoted.
+        if not value or value != value.strip() or any(c in value for c in special):
+            return '"' + value.replace('"', '""') + '"'
+        return value
+
+    out.write(separator.join(map(field, _names(result))) + "\n")
     for row in result.texts():
-        out.write(",".join(map(_csv_field, row)) + "\n")
-
-
-def _csv_field(value: str | None) -> str:
-    if value is None:
-        return ""
-    # Some readers strip spaces that are not quoted.
-    if not value or value != value.strip() or any(c in value for c in ',"\r\n'):
-        return '"' + value.replace('"', '""') + '"'
-    return value
+        out.write(separator.join(map(field, row)) + "\n")
 
 
 def _objects(result: Result) -> Iterator[str]:
@@ -89,12 +113,12 @@ def _objects(result: Result) -> Iterator[str]:
         yield "{" + ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True)) + "}"
 
 
-def _json_lines(result: Result, out: TextIO, before: int) -> None:
+def _json_lines(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     for line in _objects(result):
         out.write(line + "\n")
 
 
-def _json(result: Result, out: TextIO, before: int) -> None:
+def _json(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     """One array of objects for each result."""
     begin = "["
     for line in _objects(result):
@@ -115,15 +139,25 @@ def _distinct(names: list[str]) -> list[str]:
     return list(found)
 
 
-def _parquet(result: Result, out: TextIO, before: int) -> None:
+def _parquet(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     import pyarrow.parquet as pq
 
     table = result.arrow()
     pq.write_table(table.rename_columns(_distinct(table.column_names)), out.buffer)
 
 
+def _arrow(result: Result, out: TextIO, before: int, room: Room | None) -> None:
+    """Arrow's file format (IPC, Feather version 2)."""
+    import pyarrow as pa
+
+    table = result.arrow()
+    table = table.rename_columns(_distinct(table.column_names))
+    with pa.ipc.new_file(out.buffer, table.schema) as file:
+        file.write_table(table)
+
+
 # ---- for documents
-def _markdown(result: Result, out: TextIO, before: int) -> None:
+def _markdown(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     from aidb.storage.answer import is_number
 
     if before:
@@ -167,7 +201,7 @@ th, td { border-bottom: 1px solid #ddd; padding: 3px 10px; text-align: left; ver
 """
 
 
-def _html(result: Result, out: TextIO, before: int) -> None:
+def _html(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     from aidb.storage.answer import is_number
 
     if not before:
@@ -190,19 +224,52 @@ def _html_cell(tag: str, value: str | None, class_: str) -> str:
 
 
 # ---- for eyes
-def _table(result: Result, out: TextIO, before: int) -> str | None:
+def _line(result: Result, out: TextIO, before: int, room: Room | None) -> None:
+    """A line for each value, ``name = value``, and an empty one between rows; for rows too wide for a table.
+
+    The further lines of a value are indented as far as its first. What could be mistaken is a literal of DuckDB instead.
+    """
+    names = [printable(name) for name in _names(result)]
+    width = max(map(len, names), default=0)
+    between = "\n" if before else ""
+    for row in result.texts("shown"):
+        out.write(between)
+        for name, value in zip(names, row, strict=True):
+            text = _line_value(value).replace("\n", "\n" + " " * (width + 3))
+            out.write(f"{name:>{width}} = {text}\n")
+        between = "\n"
+
+
+def _line_value(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    if printable(value.replace("\n", "")) != value.replace("\n", ""):
+        quoted = value.replace("\\", "\\\\").replace("'", "''")
+        return "E'" + "".join(c if printable(c) == c else _bytes(c) for c in quoted) + "'"
+    doubtful = value in ("", "NULL") or value != value.strip() or value.startswith(("'", "E'"))
+    return "'" + value.replace("'", "''") + "'" if doubtful else value
+
+
+def _bytes(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
+
+
+def _table(result: Result, out: TextIO, before: int, room: Room | None) -> str | None:
     if before and not out.isatty():  # at a prompt they are apart anyway
         out.write("\n")
-    return write_table(result, out)
+    return write_table(result, out, room)
 
 
-FORMATS: dict[str, Callable[[Result, TextIO, int], str | None]] = {
+FORMATS: dict[str, Callable[[Result, TextIO, int, Room | None], str | None]] = {
     "table": _table,
     "csv": _csv,
+    "tsv": _tsv,
     "json": _json,
     "jsonl": _json_lines,
     "parquet": _parquet,
+    "arrow": _arrow,
     "markdown": _markdown,
     "html": _html,
+    "line": _line,
 }
 """Name -> function that writes a result; it is told how many results stand before, and may give a note."""

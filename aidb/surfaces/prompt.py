@@ -1,107 +1,227 @@
-"""The prompt: statements of one or several lines, with history, until the person leaves."""
+"""The prompt: statements of one or several lines, with colours, completion and history, until the person leaves."""
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from aidb.sql.parse import is_complete, split
-from aidb.surfaces.commands import Quit, perform
-from aidb.surfaces.session import Failed, Session, report_bug
+from prompt_toolkit import PromptSession
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.filters import completion_is_selected, is_searching
+from prompt_toolkit.history import History as AnyHistory
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.lexers import PygmentsLexer
+from prompt_toolkit.output import create_output
+from prompt_toolkit.styles import Style
+
+from aidb.sql.tokens import is_complete, split
+from aidb.surfaces.completing import complete, complete_command
+from aidb.surfaces.config import Config, history_file
+from aidb.surfaces.vocabulary import Known
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from aidb.surfaces.opening import Opening
+    from aidb.surfaces.session import Session
 
 PROMPT, CONTINUED = "aidb> ", " ...> "
 _BARE = {"help": ".help", "quit": ".quit", "exit": ".quit"}
-_KEPT = 5_000  # lines of history
+_STYLE = Style.from_dict(
+    {
+        # The terminal's own colours: it knows whether it is dark or light.
+        "prompt": "ansicyan bold",
+        "pygments.keyword": "ansiblue bold",
+        "pygments.keyword.pseudo": "ansimagenta bold",
+        "pygments.keyword.type": "ansicyan",
+        "pygments.name.function": "ansicyan",
+        "pygments.name.builtin": "ansimagenta",
+        "pygments.name.decorator": "ansimagenta",
+        "pygments.name.variable": "ansiyellow",
+        "pygments.literal.string": "ansigreen",
+        "pygments.literal.number": "ansiyellow",
+        "pygments.comment": "ansibrightblack italic",
+        "auto-suggestion": "ansibrightblack",
+        "completion-menu": "bg:ansiblack fg:ansiwhite",
+        "completion-menu.completion.current": "bg:ansiblue fg:ansiwhite",
+        "completion-menu.meta.completion": "bg:ansiblack fg:ansibrightblack",
+        "completion-menu.meta.completion.current": "bg:ansiblue fg:ansiwhite",
+    }
+)
 
 
-def converse(session: Session, database: str) -> None:
-    """Read and run statements until the end of the input or .quit; errors are told, and the conversation goes on."""
-    from aidb import __version__
+class _Completions(Completer):
+    """`aidb.surfaces.completing`, as the prompt wants it."""
 
-    where = "in memory: nothing is kept when you leave" if database == ":memory:" else database
-    session.say(f"AIDB {__version__}, {where}\nStatements end with ; .help lists commands, Ctrl-D leaves")
-    readline = _line_editing()
-    history = _history_file()
-    if readline is not None and history is not None and history.is_file():
-        readline.read_history_file(history)
+    def __init__(self, known: Known) -> None:
+        self._known = known
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        text, at = document.text, document.cursor_position
+        if text.lstrip().startswith((".", "\\")):
+            from aidb.surfaces.commands import ALIASES, COMMANDS
+
+            commands = {name: command.completes for name, command in COMMANDS.items()}
+            commands |= {alias: COMMANDS[name].completes for alias, name in ALIASES.items()}
+            found = complete_command(text, at, self._known.now, commands)
+        else:
+            found = complete(text, at, self._known.now, asked=complete_event.completion_requested)
+        for candidate in found:
+            if candidate.text != text[candidate.start : at]:
+                yield Completion(candidate.text, candidate.start - at, display_meta=candidate.kind)
+
+
+def converse(opening: Opening[Session], config: Config) -> None:
+    """Read and run statements until the end of the input or .quit; errors are told, and the conversation goes on.
+
+    The database is opened behind the first prompt. Raises what opening it raises, and BrokenPipeError.
+    """
+    if not (sys.stdout.isatty() or sys.stderr.isatty()):
+        _Conversation(opening, None).run()
+        return
+    known = Known(lambda: opening.get().connection.engine)
+    prompt = _prompt(config, known)
+
+    def begin(_: object) -> None:
+        prompt.app.after_render -= begin
+        opening.begin()
+        known.refresh()
+
+    prompt.app.after_render += begin
     try:
-        _loop(session)
+        _Conversation(opening, prompt, known).run()
     finally:
-        if readline is not None and history is not None:
-            _keep(readline, history, session)
+        known.wait()
 
 
-def _loop(session: Session) -> None:
-    text = ""
-    while True:
-        try:
-            line = _ask(CONTINUED if text else PROMPT, session)
-        except EOFError:
-            session.say("")
-            return
-        except KeyboardInterrupt:
-            session.say("" if text else "\n(Ctrl-D or .quit leaves)")
-            text = ""
-            continue
-        text = f"{text}\n{line}" if text else line
+def _prompt(config: Config, known: Known) -> PromptSession[str]:
+    return PromptSession(
+        [("class:prompt", PROMPT)],
+        multiline=True,
+        prompt_continuation=lambda width, number, wrapped: [
+            ("class:prompt", CONTINUED.rjust(width) if not wrapped else "")
+        ],
+        lexer=PygmentsLexer(_lexer()) if config.colors else None,
+        style=_STYLE,
+        include_default_pygments_style=False,
+        completer=_Completions(known),
+        complete_while_typing=config.suggest,
+        auto_suggest=AutoSuggestFromHistory() if config.suggest else None,
+        history=_history(config),
+        search_ignore_case=True,
+        enable_open_in_editor=True,
+        tempfile_suffix=".sql",
+        key_bindings=_keys(),
+        editing_mode=EditingMode.EMACS,
+        # Where rows go to a file, the prompt does not.
+        output=None if sys.stdout.isatty() else create_output(sys.stderr),
+    )
+
+
+def _lexer() -> type:
+    from aidb.surfaces.highlighting import AidbLexer
+
+    return AidbLexer
+
+
+def _history(config: Config) -> AnyHistory:
+    path = history_file() if config.history else None
+    if path is None:
+        return InMemoryHistory()
+    from aidb.surfaces.history import History
+
+    return History(path, config.history, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("enter", filter=~completion_is_selected & ~is_searching)
+    def _enter(event: KeyPressEvent) -> None:
+        """Run what is whole; go on below with what isn't."""
+        buffer = event.current_buffer
+        if is_whole(buffer.text):
+            buffer.validate_and_handle()
+        else:
+            buffer.insert_text("\n")
+
+    @keys.add("enter", filter=completion_is_selected)
+    def _take(event: KeyPressEvent) -> None:
+        """Take the completion that is chosen, and go on typing."""
+        event.current_buffer.complete_state = None
+
+    return keys
+
+
+def is_whole(text: str) -> bool:
+    """Can this be run as it is: nothing, a command, or statements of which the last is ended?"""
+    stripped = text.strip()
+    if not stripped or stripped.startswith((".", "\\")) or stripped.rstrip(";").lower() in _BARE:
+        return True
+    return is_complete(text)
+
+
+class _Conversation:
+    """One after the other, what the person says."""
+
+    def __init__(
+        self, opening: Opening[Session], prompt: PromptSession[str] | None, known: Known | None = None
+    ) -> None:
+        self._opening, self._prompt, self._known = opening, prompt, known
+
+    def run(self) -> None:
+        """Until .quit or the end of the input."""
+        from aidb.surfaces.commands import Quit
+
+        while True:
+            try:
+                text = self._ask()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                continue  # what was typed is gone
+            session = self._opening.get()
+            try:
+                self._do(session, text)
+            except Quit:
+                return
+            if self._known is not None and session.defined:
+                session.defined = False
+                self._known.refresh()
+
+    def _ask(self) -> str:
+        if self._prompt is not None:
+            return self._prompt.prompt()
+        lines: list[str] = []  # nobody can see a prompt
+        while not lines or not is_whole("".join(lines)):
+            line = sys.stdin.readline()
+            if not line:
+                raise EOFError
+            lines.append(line)
+        return "".join(lines)
+
+    def _do(self, session: Session, text: str) -> None:
+        from aidb.errors import SqlSyntaxError
+        from aidb.surfaces.commands import Quit, is_command, perform
+        from aidb.surfaces.session import Failed, report_bug
+
         command = _BARE.get(text.strip().rstrip(";").lower(), text.strip())
         try:
-            if command.startswith("."):
-                text = ""
+            if is_command(command):
                 perform(session, command)
-            elif is_complete(text):
-                statements, text = split(text), ""
-                for sql, _ in statements:
-                    session.run(sql)
-        except Quit:
-            return
+                return
+            for sql, _ in split(text):
+                session.run(sql)
+        except SqlSyntaxError as wrong:  # Alt-Enter ran what is not whole
+            session.complain(str(wrong))
         except Failed:
-            continue  # what was wrong has been said
-        except BrokenPipeError:
+            return  # what was wrong has been said
+        except (BrokenPipeError, Quit):
             raise
+        except KeyboardInterrupt:
+            session.complain("interrupted; finished work is kept")
         except Exception:
             report_bug()
-
-
-def _ask(prompt: str, session: Session) -> str:
-    """A line from the person; where the rows go to a file, the prompt does not."""
-    if session.out.isatty():
-        return input(prompt)
-    print(prompt, end="", file=session.err, flush=True)
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line.rstrip("\n")
-
-
-def _line_editing() -> ModuleType | None:
-    try:
-        import readline
-    except ImportError:  # not a part of Python on Windows
-        return None
-    return readline
-
-
-def _history_file() -> Path | None:
-    """Where history is kept; None where there is no home."""
-    state = os.environ.get("XDG_STATE_HOME")
-    try:
-        folder = Path(state) if state else Path.home() / ".local" / "state"
-    except RuntimeError:
-        return None
-    return folder / "aidb" / "history"
-
-
-def _keep(readline: ModuleType, history: Path, session: Session) -> None:
-    try:
-        history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        readline.set_history_length(_KEPT)
-        readline.write_history_file(history)
-        history.chmod(0o600)
-    except OSError as wrong:
-        session.quiet(f"the history can't be kept in {history}: {wrong.strerror or wrong}")

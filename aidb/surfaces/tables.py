@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, TextIO
@@ -21,12 +22,26 @@ _CHUNK = 5_000  # rows that are aligned with each other; those of a larger resul
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
-def write_table(result: Result, out: TextIO) -> str | None:
+@dataclass(frozen=True)
+class Room:
+    """How much of a table can be seen: characters in a line, and rows. None: as many as there are."""
+
+    columns: int | None = None
+    rows: int | None = None
+
+
+def room_of(out: TextIO) -> Room:
+    """On a terminal its width and `ROWS_ON_SCREEN` rows; elsewhere all rows, and lines of any length unless COLUMNS is set."""
+    on_screen = out.isatty()
+    columns = get_terminal_size().columns if on_screen or os.environ.get("COLUMNS") else None
+    return Room(columns, ROWS_ON_SCREEN if on_screen else None)
+
+
+def write_table(result: Result, out: TextIO, room: Room | None = None) -> str | None:
     """Write a result as text in columns; gives a note if rows or columns were left out.
 
-    On a terminal, or if COLUMNS is set, lines are as long as it is wide: where there is too little room fractions are
-    rounded, long cells cut, and columns that have no room at all left out from the right. On a terminal `ROWS_ON_SCREEN`
-    rows are enough. Elsewhere nothing is cut.
+    Where there is too little room (by default that of the stream) fractions are rounded, long cells cut, and columns that
+    have no room at all left out from the right. Rows are written as they come, some thousands at a time.
     """
     from aidb.storage.answer import is_number
 
@@ -35,17 +50,18 @@ def write_table(result: Result, out: TextIO) -> str | None:
         for row in result.texts():
             out.write((row[1] or "").rstrip("\n") + "\n")  # DuckDB's drawing of a plan
         return None
-    width = get_terminal_size().columns if out.isatty() or os.environ.get("COLUMNS") else None
-    names = [_printable(column[0]) for column in description]
+    room = room or room_of(out)
+    width = room.columns
+    names = [printable(column[0]) for column in description]
     right = [is_number(column[1]) for column in description]
     fractions = [k for k, column in enumerate(description) if column[1] == "DOUBLE"]
-    left = rows = min(result.rowcount, ROWS_ON_SCREEN) if out.isatty() else result.rowcount
     texts = result.texts("shown")
+    rows = texts if room.rows is None else islice(texts, room.rows)
+    written = 0
     widths: list[int] = []
     rounding: list[int] = []
-    while left > 0 or not widths:
-        chunk = [[_cell(value) for value in row] for row in islice(texts, min(left, _CHUNK))]
-        left -= _CHUNK
+    while True:
+        chunk = [[_cell(value) for value in row] for row in islice(rows, _CHUNK)]
         if not widths:
             if width is not None and sum(_widths(names, chunk, None)) + len(_GAP) * (len(names) - 1) > width:
                 rounding = fractions
@@ -54,7 +70,11 @@ def write_table(result: Result, out: TextIO) -> str | None:
             out.write(_GAP.join("-" * w for w in widths) + "\n")
         for cells in chunk:
             out.write(_line(_rounded(cells, rounding), widths, right, cut=width is not None))
-    return _note(rows, result.rowcount, len(widths), len(names))
+        written += len(chunk)
+        if len(chunk) < _CHUNK:
+            break
+    more = room.rows is not None and next(texts, None) is not None
+    return _note(written, result.rowcount if more else written, len(widths), len(names))
 
 
 def _note(rows: int, all_rows: int, columns: int, all_columns: int) -> str | None:
@@ -97,7 +117,7 @@ def _cell(value: str | None) -> str:
     """NULL, and a text that could be taken for it in quotes; the empty text is empty."""
     if value is None:
         return "NULL"
-    return "'NULL'" if value == "NULL" else _printable(value)
+    return "'NULL'" if value == "NULL" else printable(value)
 
 
 def _rounded(row: list[str], columns: Sequence[int]) -> list[str]:
@@ -117,7 +137,7 @@ def _short(number: str) -> str:
     return f"{float(number):.{max(1, 6 - digits)}f}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without characters that would move the cursor, break the line or speak to the terminal; they show as escapes."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 

@@ -70,3 +70,11 @@ TYPES = words(
     "BIGINT BIT BLOB BOOLEAN BOOL CHAR DATE DECIMAL DOUBLE FLOAT HUGEINT INT INTEGER JSON NUMERIC REAL SMALLINT TEXT TIME "
     "TIMESTAMP TIMESTAMPTZ TINYINT UBIGINT UHUGEINT UINTEGER USMALLINT UTINYINT UUID VARCHAR"
 )
+
+FUNCTIONS = _phrases("""
+    count, sum, avg, min, max, coalesce, round, abs, any_value, arg_max, arg_min, concat, contains, date_trunc, day, first,
+    floor, ceil, greatest, hour, if, ifnull, lag, last, lead, least, length, list, lower, median, mode, month, nullif,
+    parse_filename, quantile_cont, range, rank, regexp_extract, regexp_matches, replace, row_number, split, starts_with, stddev,
+    string_agg, strftime, substring, trim, unnest, upper, year
+""")
+"""Functions that people call by hand: they come before the thousand others."""

@@ -26,6 +26,14 @@ class Done:
 Aidb = Callable[..., Done]
 
 
+@pytest.fixture(autouse=True)
+def _nobodys_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the person who runs the tests has configured, and typed, is none of their business."""
+    home = tmp_path_factory.mktemp("xdg")
+    for variable in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(variable, str(home))
+
+
 @pytest.fixture
 def aidb_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Aidb:
     """Run the shell in this process; stdin is a pipe with this text."""

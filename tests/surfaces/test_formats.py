@@ -17,7 +17,7 @@ import pytest
 
 import aidb
 from aidb.errors import ProgrammingError
-from aidb.surfaces.formats import FORMATS, Writer
+from aidb.surfaces.formats import FORMATS, ONE_RESULT, Writer
 
 TRICKY = """
 SELECT * REPLACE (ratio::FLOAT AS ratio) FROM (VALUES
@@ -206,7 +206,7 @@ def test_content_is_a_reference_for_programs_and_a_name_for_eyes(con: aidb.Conne
         assert plain.execute(f"SELECT ?::{type_}", value).fetchall() == plain.execute(sql).fetchall()
 
 
-@pytest.mark.parametrize("form", sorted(set(FORMATS) - {"parquet"}))
+@pytest.mark.parametrize("form", sorted(set(FORMATS) - ONE_RESULT))
 def test_ten_thousand_rows_arrive(con: aidb.Connection, form: str) -> None:
     text = written(con, form, "SELECT range AS n, 'row ' || range AS name FROM range(70000)")
     assert text.count("row ") == 70_000
