@@ -133,8 +133,8 @@ class Folder:
             names = sorted(n for n in self._fs.ls(self.within(kind), detail=False) if str(n).endswith(".parquet"))
             if not names:
                 raise OperationalError(f"{self.address}: {kind} has no Parquet files, so it is not complete")
-            with self._fs.open(names[0], "rb") as first:
-                schema = pq.read_schema(first)
+        with self._naming(str(names[0])), self._fs.open(names[0], "rb") as first:
+            schema = pq.read_schema(first)
 
         def batches() -> Iterator[pa.RecordBatch]:
             for name in names:
@@ -165,19 +165,20 @@ def export(db: duckdb.DuckDBPyConnection, fill: FillDefinition, shown: Universe,
         )
     with translated():
         db.execute(
-            f"CREATE OR REPLACE TEMP TABLE aidb_export AS SELECT row_number() OVER (ORDER BY ALL) - 1 AS _item, * FROM {source}"
+            f"CREATE OR REPLACE TEMP TABLE aidb_export AS SELECT row_number() OVER () - 1 AS _item, * FROM {source}"
         )
         items = folder.write(
             "ledger", _reader(db, f"SELECT _item, {identity} _version, _call FROM aidb_export ORDER BY _item")
         )
         on = " AND ".join(f"r.{quoted(k)} IS NOT DISTINCT FROM e.{quoted(k)}" for k in keys)
-        own = [*([fill.ordinal] if fill.ordinal else []), *(n for n, _ in fill.outputs)]
+        outputs = [*([fill.ordinal] if fill.ordinal else []), *(n for n, _ in fill.outputs)]
+        order = f", r.{quoted(fill.ordinal)}" if fill.ordinal else ""
         rows = folder.write(
             "rows",
             _reader(
                 db,
-                f"SELECT e._item, {', '.join(f'r.{quoted(n)}' for n in own)} FROM {fill.rows} r JOIN aidb_export e ON {on} "
-                "ORDER BY ALL",
+                f"SELECT e._item, {', '.join(f'r.{quoted(n)}' for n in outputs)} FROM {fill.rows} r JOIN aidb_export e ON {on} "
+                f"ORDER BY e._item{order}",
             ),
         )
         folder.write(
