@@ -50,7 +50,8 @@ class Control:
     """Shared by all threads of one statement; every method may be called from any thread.
 
     Counters are by model. calls: items that were sent to it, each once. failed: items without an answer, be it
-    that they could not be read. done: items that are over, one way or the other; expected: those to come too.
+    that they could not be read. done: items that are over, one way or the other; expected: those to come too, as far as
+    they were handed out; foreseen: all that will be, where that is known.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -59,6 +60,7 @@ class Control:
     failed: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     expected: Counter[str] = field(default_factory=Counter)
+    foreseen: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
 
     def __post_init__(self) -> None:
@@ -183,7 +185,7 @@ class Control:
                 Progress(
                     model,
                     self.done[model],
-                    self.expected[model] or None,
+                    max(self.expected[model], self.foreseen[model]) or None,
                     self.seconds,
                     self.cost,
                     self.calls[model],

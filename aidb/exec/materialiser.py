@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -118,7 +119,8 @@ class Statement:
     ) -> None:
         self._shared, self.control, self.settings = shared, control, settings
         self._relations, self._parameters = relations, parameters
-        self.ran: Counter[str] = Counter()
+        self.busy = 0.0
+        """Seconds that were spent on `materialise`."""
 
     def query(self, sql: str, parameters: Parameters = None) -> pa.Table:
         """Rows of a query over what is stored by now."""
@@ -137,6 +139,11 @@ class Statement:
         """Seconds (and money, as seconds) that an item costs."""
         return self._shared.registry.cost(self._shared.registry.definition(fill))
 
+    def callers(self, fill: Fill) -> int:
+        """How many calls of the fill's model go on at the same time."""
+        definition = self._shared.registry.model(fill.model)
+        return max(1, self._shared.registry.pool.get(definition).spec.concurrency)
+
     def measured(self, fill: Fill) -> bool:
         """Has the fill's model run on its items before?"""
         definition = self._shared.registry.definition(fill)
@@ -149,6 +156,13 @@ class Statement:
             return
         self.control.check()
         self._check_writable(wanted)
+        began = time.monotonic()
+        try:
+            self._materialise(wanted)
+        finally:
+            self.busy += time.monotonic() - began
+
+    def _materialise(self, wanted: Sequence[tuple[Fill, pa.Table]]) -> None:
         with self._shared.turn(self.control.check):
             together: dict[object, list[tuple[FillDefinition, pa.Table]]] = {}
             for fill, keys, distinct in self._united(wanted):

@@ -7,7 +7,7 @@ clearly dearer than another over the same items is only tried where the cheaper 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -53,30 +53,40 @@ class Materialiser(Protocol):
         ...
 
 
-def run_rounds(plan: CallPlan, engine: Materialiser, *, optimise: bool = True) -> None:
+def run_rounds(
+    plan: CallPlan,
+    engine: Materialiser,
+    *,
+    optimise: bool = True,
+    wanted: Mapping[Fill, pa.Table] | None = None,
+    shares: MutableMapping[Fill, float] | None = None,
+) -> None:
     """Materialise what a statement needs; afterwards ``plan.final()`` gives its answer.
 
     With ``optimise=False`` everything that the statement touches is materialised, and nothing is pruned or ordered.
+    wanted: what the plan wants now, if that was asked already. shares: what pilots have found, for statements that are
+    alike: the share of each fill's items that survive it; a fill that is in it needs no pilot, others are put in.
     """
     if not optimise:
         plan.take_everything()
-    _Rounds(plan, engine).run()
+    _Rounds(plan, engine, {} if shares is None else shares).run(wanted)
 
 
 class _Rounds:
     """One run of `run_rounds`."""
 
-    def __init__(self, plan: CallPlan, engine: Materialiser) -> None:
+    def __init__(self, plan: CallPlan, engine: Materialiser, shares: MutableMapping[Fill, float]) -> None:
         self.plan = plan
         self.engine = engine
+        self.shares, self.known = shares, dict(shares)
         self.done: dict[Fill, pa.Table] = {}
         self.last: list[tuple[Fill, pa.Table]] = []
 
-    def run(self) -> None:
+    def run(self, first: Mapping[Fill, pa.Table] | None = None) -> None:
         if self.plan.limit is not None and self._run_until_enough():
             return
         while True:
-            wanted = self.plan.wanted(self.engine.query)
+            wanted, first = dict(first) if first is not None else self.plan.wanted(self.engine.query), None
             self._assert_progress(wanted)
             if not wanted or self._run_some(wanted):
                 return
@@ -116,7 +126,8 @@ class _Rounds:
         wanted = self._taste(wanted)
         tried: set[Fill] = set()
         while True:
-            new = [f for f in wanted if f not in tried and f not in self.done and wanted[f].num_rows > PILOT]
+            known = self.done.keys() | self.known.keys() | tried
+            new = [f for f in wanted if f not in known and wanted[f].num_rows > PILOT]
             if not new or len(wanted) == 1:
                 return wanted
             least = min(self.engine.cost(f) for f in new)
@@ -152,7 +163,8 @@ class _Rounds:
         """Return the fills to run now: the best filter, or all if none is left that filters anything."""
         if len(wanted) == 1 or self.plan.fallback is not None:
             return list(wanted)
-        survive = {f: self._survivors(f) for f in wanted}
+        survive = {f: self.known[f] if f in self.known else self._survivors(f) for f in wanted}
+        self.shares.update((f, survive[f]) for f in wanted if f in self.done)
         filters = [f for f in wanted if survive[f] < NO_GAIN]
         if not filters:
             return list(wanted)

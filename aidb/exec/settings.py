@@ -79,6 +79,11 @@ def _switch(value: object) -> bool:
     return text in ("true", "1", "on")
 
 
+def _stream(value: object) -> str:
+    words = {"true": "on", "1": "on", "false": "off", "0": "off"}
+    return _choice("auto", "on", "off")(words.get(str(value).lower(), value))
+
+
 def _memory() -> int:
     """A quarter of the machine's memory, at most 2 GiB."""
     try:
@@ -96,7 +101,8 @@ class Settings:
     item that fails and goes on, ``raise`` ends the statement. max_error_ratio: share of failed items that ends it.
     batch_size: items a model call, in place of the model's own. memory_limit: bytes of decoded items in flight.
     seed: of every sample. progress: show progress. executor: where models run. optimizer: false runs every model on
-    all that the statement touches.
+    all that the statement touches. stream: hand out rows while models are at work: ``on`` wherever a query allows it,
+    ``auto`` if it asks about many items and no cap or ``on_error = 'raise'`` may end it, ``off`` never.
     """
 
     max_calls: int | None = None
@@ -110,6 +116,7 @@ class Settings:
     progress: bool = True
     executor: str = "local"
     optimizer: bool = True
+    stream: str = "auto"
 
     def changed(self, name: str, value: object | None) -> Settings:
         """These settings with one of them set, or reset by None. Raises `UnknownName`, `ProgrammingError`."""
@@ -139,5 +146,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "progress": _switch,
     "executor": _choice("local", "ray"),
     "optimizer": _switch,
+    "stream": _stream,
 }
 assert set(_READERS) == {f.name for f in fields(Settings)}

@@ -6,6 +6,7 @@ table, the values that the models see.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlglot import exp
@@ -15,7 +16,7 @@ from aidb.errors import NotSupportedError
 from aidb.plan.names import fills_of
 from aidb.plan.nodes import is_star, table_name, view_query
 from aidb.plan.touching import Touching
-from aidb.sql.render import fill_columns
+from aidb.sql.render import fill_columns, quoted
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,24 @@ def key_columns(relation: Relation, unit: Unit, relations: Relations) -> tuple[s
     if {c.lower() for c in shown} <= set(answers):
         return above
     return tuple(shown[answers.index(k.lower())] for k in above)
+
+
+def units_of(fill: Fill, items: str, unit: Unit, relations: Relations) -> str:
+    """SQL of the keys, ``__k0``.., of the units that some of a fill's items (in a table of that name) belong to."""
+    own = {k.lower(): k for k in fill.keys}
+    if all(k.lower() in own for k in unit.keys):
+        return f"SELECT DISTINCT {as_keys(quoted(own[k.lower()]) for k in unit.keys)} FROM {items}"
+    if not unit.null_safe and len(fill.keys) >= len(unit.keys):
+        return f"SELECT DISTINCT {as_keys(map(quoted, fill.keys[: len(unit.keys)]))} FROM {items}"
+    relation = relations.get(root_of(fill, relations)[0])
+    assert relation is not None
+    on = " AND ".join(f"w.{quoted(k)} IS NOT DISTINCT FROM t.{quoted(k)}" for k in fill.keys)
+    return (
+        f"SELECT DISTINCT {as_keys(f't.{quoted(k)}' for k in unit.keys)} FROM {relation.base} t "
+        f"WHERE EXISTS (SELECT 1 FROM {items} w WHERE {on})"
+    )
+
+
+def as_keys(columns: Iterable[str]) -> str:
+    """Items of a SELECT list that name columns ``__k0``.. in the order of the key."""
+    return ", ".join(f"{column} AS __k{n}" for n, column in enumerate(columns))

@@ -35,9 +35,14 @@ class Answer:
         database: Database | None = None,
         table: pa.Table | None = None,
     ) -> None:
-        self.columns, self.rows = columns, rows
+        self.columns, self._count = columns, rows
         self._relation, self._table = relation, table
         self._lock = database.lock if database is not None else threading.RLock()
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has, or were changed; -1 if that is not known."""
+        return self._count
 
     @property
     def has_rows(self) -> bool:

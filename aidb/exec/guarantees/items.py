@@ -6,7 +6,6 @@ All other items give their rows for free: no model has anything left to say of t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +18,7 @@ from aidb.catalog.relations import Fill
 from aidb.exec.guarantees.questions import Questions
 from aidb.plan.names import with_ancestors
 from aidb.plan.parts import Parts
+from aidb.plan.unit import as_keys, units_of
 from aidb.plan.units import Unit, root_of
 
 OPEN, ASKED, OUT, SHOWN = "__aidb_open", "__aidb_asked", "__aidb_out", "__aidb_shown"
@@ -100,30 +100,13 @@ class Items:
         self.known = found.column(0).to_numpy(), found.column(1).cast(pa.int64()).to_numpy()
 
     def units_of(self, fill: Fill, name: str) -> str:
-        """Keys of the units that a fill's missing items (in a table of that name) belong to."""
-        unit = self.unit
-        own = {k.lower(): k for k in fill.keys}
-        if all(k.lower() in own for k in unit.keys):
-            return "SELECT DISTINCT " + self._as_keys(own[k.lower()] for k in unit.keys) + f" FROM {name}"
-        root = root_of(fill, self.questions.relations)
-        if not unit.null_safe and len(fill.keys) >= len(unit.keys):
-            return "SELECT DISTINCT " + self._as_keys(fill.keys[: len(unit.keys)]) + f" FROM {name}"
-        relation = self.questions.relations.get(root[0])
-        assert relation is not None
-        on = " AND ".join(f"w.{quoted(k)} IS NOT DISTINCT FROM t.{quoted(k)}" for k in fill.keys)
-        return (
-            f"SELECT DISTINCT {self._as_keys((f't.{quoted(k)}' for k in unit.keys), quote=False)} FROM {relation.base} t "
-            f"WHERE EXISTS (SELECT 1 FROM {name} w WHERE {on})"
-        )
-
-    @staticmethod
-    def _as_keys(columns: Iterable[str], *, quote: bool = True) -> str:
-        return ", ".join(f"{quoted(c) if quote else c} AS __k{n}" for n, c in enumerate(columns))
+        """See `aidb.plan.unit.units_of`."""
+        return units_of(fill, name, self.unit, self.questions.relations)
 
     def _nothing(self) -> str:
         relation = self.questions.relations.get(self.unit.table)
         assert relation is not None
-        return f"SELECT {self._as_keys(self.unit.keys)} FROM {relation.base} LIMIT 0"
+        return f"SELECT {as_keys(map(quoted, self.unit.keys))} FROM {relation.base} LIMIT 0"
 
     # ---- asking
 
