@@ -292,6 +292,11 @@ class Database:
             else:
                 self.user.sql(sql)
 
+    def described(self, sql: str, parameters: Parameters = None) -> list[tuple[str, str]]:
+        """Name and type of each column of a SELECT, without running it."""
+        table = self.query(f"DESCRIBE {sql}", parameters)
+        return list(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
+
     def begin_to_write(self, sql: str) -> None:
         """Begin a transaction before a statement that may write, where statements are not to commit by themselves."""
         if not self.autocommit and not self._began and _WRITES.match(sql):
