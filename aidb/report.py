@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Mode = Literal["exact", "guaranteed", "asymptotic", "conditional", "expected"]
 
@@ -23,8 +26,9 @@ class Report:
     calls: model -> items newly inferred. cached: model -> items whose answers were there already.
     oracle_calls: new items sent to the models that decide the answer (in an exact query all of them).
     failed: items that could not be read or answered. seconds, cost: of the whole statement. notes: for the reader.
-    arrays: what a plot needs: ``scores`` of the items and the ``returned`` ones; for estimates ``history``, a row a look:
-    labels, value, low, high.
+    arrays: what a plot needs. For estimates ``history``, a row a look: labels, value, low, high. For selections ``scores`` of
+    the items and the ``returned`` ones; ``histogram``, rows of from, to, items, returned; ``curve``, rows of threshold,
+    recall, precision, both estimated.
     """
 
     mode: Mode = "exact"
@@ -45,6 +49,17 @@ class Report:
     seed: int | None = None
     notes: tuple[str, ...] = ()
     arrays: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw an estimate with its interval against the labels that were asked; of a selection recall and precision against
+        the threshold, both estimated from the labels, over the scores and what was returned of them.
+
+        ax: axes of matplotlib's to draw on; by default a new figure. Gives the axes.
+        Raises `ProgrammingError` if nothing was estimated, `OperationalError` without matplotlib.
+        """
+        from aidb.plots import plot
+
+        return plot(self, ax)
 
     def json(self) -> str:
         """The report as JSON, as it stands in ``aidb.queries``."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from aidb.catalog.names import quoted
 from aidb.errors import ProgrammingError
@@ -17,6 +18,7 @@ from aidb.exec.guarantees.scoring import Scores
 from aidb.plan.unverified import unverified_rows
 from aidb.sql.statements import Guarantee
 from aidb.stats.selection import Selection, select
+from aidb.stats.selection.curve import curve, histogram
 
 VERIFIED = "_verified"
 
@@ -58,6 +60,7 @@ class Choosing:
         self.questions, self.items, self.guarantee = questions, items, guarantee
         check(guarantee)
         self.verified = is_verified(guarantee)
+        self._asked: list[tuple[Ints, Floats]] = []
         self.unverified = None if self.verified else unverified_rows(items.parts.units, questions.relations, SHOWN)
 
     def run(self, scores: Scores, rng: np.random.Generator) -> Guaranteed:
@@ -111,11 +114,20 @@ class Choosing:
             proxy=scores.name,
             notes=(*self._said(chosen, scores, free, len(failed)), *scores.notes),
             sql=answer_sql,
-            arrays={"scores": values, "returned": chosen.indices[chosen.indices < n]},
+            arrays=self._arrays(values, chosen.indices[chosen.indices < n]),
         )
 
     def _label(self, rows: Ints) -> Floats:
-        return np.minimum(self.items.counts(rows), 1)
+        truths = np.minimum(self.items.counts(rows), 1)
+        self._asked.append((rows, truths))
+        return truths
+
+    def _arrays(self, values: Floats, returned: Ints) -> dict[str, npt.NDArray[Any]]:
+        """What a plot of the report shows."""
+        asked = np.concatenate([np.zeros(0, dtype=np.int64), *(rows for rows, _ in self._asked)])
+        truths = np.concatenate([np.zeros(0), *(truths for _, truths in self._asked)])
+        drawn = {"histogram": histogram(values, returned), "curve": curve(values, asked, truths)}
+        return {"scores": values, "returned": returned, **drawn}
 
     def _method(self) -> str:
         method = self.guarantee.method

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
+
 from aidb.catalog.names import literal
 from aidb.exec.guarantees.outcome import Guaranteed
 from aidb.exec.guarantees.questions import Questions
@@ -26,8 +28,11 @@ KEPT = 64
 MOST_ROWS = 1_000_000
 """Of an answer that is kept."""
 
-_LOST = ("answer", "sql", "arrays", "oracle_calls", "failed")
+_LOST = ("answer", "sql", "oracle_calls", "failed")
 """What is of one execution, not of the answer."""
+
+_DRAWN = ("history", "histogram", "curve")
+"""Arrays of a report that are small, and of which plots are made."""
 
 
 def key_of(questions: Questions, guarantee: Guarantee, plan: CallPlan) -> str:
@@ -63,6 +68,7 @@ def recall(questions: Questions, key: str) -> Guaranteed | None:
         return None
     kept = json.loads(found[0]["report"])
     kept["intervals"] = {column: _intervals(pairs) for column, pairs in kept["intervals"].items()}
+    kept["arrays"] = {name: np.array(rows, dtype=np.float64) for name, rows in kept.get("arrays", {}).items()}
     kept["notes"] = (
         *kept["notes"],
         f"the sample of {found[0]['created']:%Y-%m-%d %H:%M} answers this: to ask again costs nothing and risks nothing",
@@ -81,6 +87,7 @@ def remember(questions: Questions, key: str, text: str, found: Guaranteed) -> No
         return
     report = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in _LOST}
     report["intervals"] = {column: _stored(pairs) for column, pairs in found.intervals.items()}
+    report["arrays"] = {name: rows.tolist() for name, rows in found.arrays.items() if name in _DRAWN}
     with database.transaction():
         number = database.query(f"SELECT nextval('{INTERNAL}.ids') AS n").column(0)[0].as_py()
         database.execute(f"CREATE TABLE {INTERNAL}.sampled_{number} AS {found.sql}", questions.given(found.sql))
