@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from aidb.catalog.definitions import ModelDefinition, VirtualColumns
 from aidb.catalog.names import same
 from aidb.errors import OperationalError, ProgrammingError
+from aidb.exec.access import Access
 from aidb.exec.blob_tables import BlobTables
 from aidb.exec.exchange import Exchange
 from aidb.exec.materialiser import Connectors
@@ -63,9 +64,12 @@ class Definer:
         self._virtual = VirtualTables(database, registry)
         self._removal = Removal(database, registry, pool)
         self._exchange = Exchange(registry)
+        self.access = Access(registry)
 
     def run(self, statement: Definition) -> str:
         """Do what the statement says. Raises before anything has changed, or changes everything it names."""
+        if outside := _reaches_outside(statement):
+            self.access.demand(outside)
         if isinstance(statement, ExportVirtualTable):
             return self._exchange.export(statement)
         self.check_can_define()
@@ -146,3 +150,18 @@ class Definer:
                 raise ProgrammingError(
                     f"{columns.table} has virtual columns of {name}, which would give many rows an item; drop them first"
                 )
+
+
+def _reaches_outside(statement: Definition) -> str | None:
+    """The statement's words if it names a file, a service or code that is to be loaded."""
+    match statement:
+        case CreateModel():
+            return "CREATE MODEL"
+        case CreateBlobTable(source=source):
+            return "CREATE BLOB TABLE ... FROM" if source is not None else None
+        case ExportVirtualTable():
+            return "EXPORT VIRTUAL TABLE"
+        case AttachMaterialized():
+            return "ATTACH MATERIALIZED"
+        case _:
+            return None

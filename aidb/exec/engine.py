@@ -182,6 +182,7 @@ class Engine:
             case Native():
                 return self._native(statement.sql, parameters)
             case SetOption():
+                self._definer.access.demand_settings()
                 self.settings = self.settings.changed(statement.name, statement.value)
                 return self._said(None)
             case CheckCatalog():

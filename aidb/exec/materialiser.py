@@ -15,6 +15,7 @@ from aidb.catalog.definitions import FillDefinition
 from aidb.catalog.names import listed, quoted
 from aidb.catalog.relations import Fill, Relations
 from aidb.errors import InternalError, OperationalError
+from aidb.exec.access import Access
 from aidb.exec.batches import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, TICK, Job
 from aidb.exec.control import Control
 from aidb.exec.inference import Inference
@@ -240,9 +241,8 @@ class Statement:
         with ExitStack() as held:
             for name in sorted({fill.model.lower() for fill in fills}):
                 held.enter_context(registry.pool.lock(name))
-            pipeline = Pipeline(
-                jobs, rows, shared.connectors.get, shared.writer(), self.control, self.settings.memory_limit
-            )
+            connector = Access(registry).guarded(shared.connectors.get)
+            pipeline = Pipeline(jobs, rows, connector, shared.writer(), self.control, self.settings.memory_limit)
             shared.last = pipeline
             try:
                 pipeline.run()

@@ -1,0 +1,84 @@
+"""What a connection may reach that was closed to untrusted SQL, by DuckDB's own switches.
+
+``SET enable_external_access = false`` keeps DuckDB from files and the network for good, and ``SET lock_configuration = true``
+from every other setting. Both hold for AIDB as well: models and sources can't be declared, answers not carried out or in,
+and a content reference is followed only if a connector listed it. Else a text of SQL could name any file, and have a model
+read it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from aidb.catalog.names import quoted
+from aidb.errors import OperationalError
+from aidb.exec.registry import Registry
+from aidb.spi import Connector, Decoded, ItemFailure, Ref
+
+
+class Access:
+    """What one connection may reach."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def _is_set(self, setting: str) -> bool:
+        found = self._registry.database.query(f"SELECT current_setting('{setting}')::BOOLEAN")
+        return bool(found.column(0)[0].as_py())
+
+    @property
+    def is_open(self) -> bool:
+        """May SQL reach files and the network?"""
+        return self._is_set("enable_external_access")
+
+    def demand(self, what: str) -> None:
+        """Raise `OperationalError` if SQL may reach nothing outside; ``what`` would."""
+        if not self.is_open:
+            raise OperationalError(
+                f"{what} reaches files or the network, and this connection may not (enable_external_access = false): "
+                "do it on a connection that may, before the switch is set"
+            )
+
+    def demand_settings(self) -> None:
+        """Raise `OperationalError` if settings may not be changed any more."""
+        if self._is_set("lock_configuration"):
+            raise OperationalError("settings can't be changed: lock_configuration is true on this connection")
+
+    def guarded(self, connector: Callable[[str], Connector]) -> Callable[[str], Connector]:
+        """Connectors that follow, where nothing outside may be reached, only references that one of them has listed."""
+        return connector if self.is_open else lambda name: _Guarded(connector(name), self._registry)
+
+
+class _Guarded:
+    """A connector that reads what was listed, and nothing else."""
+
+    def __init__(self, inner: Connector, registry: Registry) -> None:
+        self._inner, self._registry = inner, registry
+        self.name, self.extensions, self.priority = inner.name, inner.extensions, inner.priority
+        self.claims, self.schema, self.items = inner.claims, inner.schema, inner.items
+
+    def read(self, refs: Sequence[Ref], *, encoded: bool = False) -> Iterator[Decoded | ItemFailure]:
+        """As the connector does, with a failure for each reference that is not listed."""
+        listed = self._listed({ref.uri for ref in refs})
+        found = iter(self._inner.read([ref for ref in refs if ref.uri in listed], encoded=encoded))
+        for ref in refs:
+            if ref.uri in listed:
+                yield next(found)
+            else:
+                yield ItemFailure(f"{ref.uri} is listed by no blob table, and nothing else may be read here")
+
+    def _listed(self, uris: set[str]) -> set[str]:
+        cursor = self._registry.database.cursor()
+        try:
+            return {
+                uri
+                for table in self._registry.blobs.values()
+                if table.connector is not None and table.content is not None
+                for (uri,) in cursor.execute(
+                    f"SELECT DISTINCT {quoted(table.content)}.uri FROM {table.items} "
+                    f"WHERE {quoted(table.content)}.uri IN (SELECT unnest(?))",
+                    [sorted(uris)],
+                ).fetchall()
+            }
+        finally:
+            cursor.close()
