@@ -16,7 +16,7 @@ from prompt_toolkit.history import History as AnyHistory
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
-from prompt_toolkit.output import create_output
+from prompt_toolkit.output import Output, create_output
 from prompt_toolkit.styles import Style
 
 from aidb.sql.tokens import is_complete, split
@@ -74,16 +74,19 @@ class _Completions(Completer):
                 yield Completion(candidate.text, candidate.start - at, display_meta=candidate.kind)
 
 
-def converse(opening: Opening[Session], config: Config) -> None:
+def converse(opening: Opening[Session], config: Config, output: Output | None = None) -> None:
     """Read and run statements until the end of the input or .quit; errors are told, and the conversation goes on.
 
-    The database is opened behind the first prompt. Raises what opening it raises, and BrokenPipeError.
+    The database is opened behind the first prompt. output: where the prompt is shown, by default on stdout, or on stderr
+    where rows go to a file. Raises what opening it raises, and BrokenPipeError.
     """
-    if not (sys.stdout.isatty() or sys.stderr.isatty()):
-        _Conversation(opening, None).run()
-        return
+    if output is None and not sys.stdout.isatty():
+        if not sys.stderr.isatty():
+            _Conversation(opening, None).run()
+            return
+        output = create_output(sys.stderr)
     known = Known(lambda: opening.get().connection.engine)
-    prompt = _prompt(config, known)
+    prompt = _prompt(config, known, output)
 
     def begin(_: object) -> None:
         prompt.app.after_render -= begin
@@ -97,7 +100,7 @@ def converse(opening: Opening[Session], config: Config) -> None:
         known.wait()
 
 
-def _prompt(config: Config, known: Known) -> PromptSession[str]:
+def _prompt(config: Config, known: Known, output: Output | None) -> PromptSession[str]:
     return PromptSession(
         [("class:prompt", PROMPT)],
         multiline=True,
@@ -116,8 +119,7 @@ def _prompt(config: Config, known: Known) -> PromptSession[str]:
         tempfile_suffix=".sql",
         key_bindings=_keys(),
         editing_mode=EditingMode.EMACS,
-        # Where rows go to a file, the prompt does not.
-        output=None if sys.stdout.isatty() else create_output(sys.stderr),
+        output=output,
     )
 
 
