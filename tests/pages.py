@@ -286,5 +286,4 @@ def _connector(name: str) -> Any:
 
 def links(page: Page) -> Iterator[str]:
     """Targets of the page's links, without those to the web."""
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.text):
-        yield target
+    yield from re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.text)
