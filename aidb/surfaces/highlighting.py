@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pygments.lexer import RegexLexer, words
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Text
 
+from aidb.surfaces.vocabulary import SETTINGS
 from aidb.surfaces.words import KEYWORDS, OURS, TYPES
 
 _BEHIND = {"METHOD": r"(?=\s+[a-z])", "VERIFIED": r"(?=\s*(?:;|\Z))", "UNVERIFIED": r"(?=\s*(?:;|\Z))"}
@@ -39,7 +40,7 @@ class AidbLexer(RegexLexer):  # type: ignore[misc]  # Pygments has no types
             (r"\$(\w*)\$(?:.|\n)*?(?:\$\1\$|\Z)", String.Heredoc),
             (r"\$\w+|\?", Name.Variable),
             (rf"\b(?:{_PHRASES})\b(?!\s*\.)", Keyword.Pseudo),
-            (r"\baidb\.(?:max_\w+|on_error|batch_size|memory_limit|seed|progress|executor|optimizer)\b", Name.Builtin),
+            (rf"\baidb\.(?:{'|'.join(SETTINGS)})\b", Name.Builtin),
             (words(tuple(KEYWORDS), prefix=r"(?<!\.)\b", suffix=r"\b(?!\s*\.)"), Keyword),
             (words(tuple(TYPES), prefix=r"(?<!\.)\b", suffix=r"\b(?!\s*[.(])"), Keyword.Type),
             (r"[a-z_][\w$]*(?=\s*\()", Name.Function),

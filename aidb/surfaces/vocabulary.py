@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from aidb.errors import Error
+from aidb.exec.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from aidb.exec.engine import Engine
 
-SETTINGS = (
-    "max_calls", "max_seconds", "max_cost", "on_error", "max_error_ratio", "batch_size", "memory_limit", "seed", "progress",
-    "executor", "optimizer",
-)  # fmt: skip
-"""As in `aidb.exec.settings`, which takes the engine to load; a test holds the two together."""
+SETTINGS = tuple(setting.name for setting in fields(Settings))
 
 _COLUMNS = """
 SELECT if(database_name = current_database(), if(schema_name = 'main', '', schema_name || '.'), if(database_name = 'temp', '',
