@@ -29,7 +29,7 @@ bench: .venv/dev.stamp  ## measure, in some minutes; ARGS='name --json' for one 
 	$(PY) -m benchmarks --quick $(ARGS)
 
 docs: .venv/docs.stamp  ## the pages of docs/ as a site in site/, to be read in a browser; fetches nothing
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	@echo 'open site/index.html; with search: $(PY) -m http.server --directory site'
 
 format: .venv/dev.stamp  ## rewrite the code in house style
