@@ -53,13 +53,14 @@ _STYLE = Style.from_dict(
 )
 
 
-class _Completions(Completer):
+class Completions(Completer):
     """`aidb.surfaces.completing`, as the prompt wants it."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        """What fits at the cursor, from the names that are known by now."""
         text, at = document.text, document.cursor_position
         if text.lstrip().startswith((".", "\\")):
             from aidb.surfaces.commands import ALIASES, COMMANDS
@@ -110,7 +111,7 @@ def _prompt(config: Config, known: Known, output: Output | None) -> PromptSessio
         lexer=PygmentsLexer(_lexer()) if config.colors else None,
         style=_STYLE,
         include_default_pygments_style=False,
-        completer=_Completions(known),
+        completer=Completions(known),
         complete_while_typing=config.suggest,
         auto_suggest=AutoSuggestFromHistory() if config.suggest else None,
         history=_history(config),
