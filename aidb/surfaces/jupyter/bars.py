@@ -41,7 +41,7 @@ def _bar(now: Progress, *, notebook: bool) -> Any:
         warnings.simplefilter("ignore")
         from tqdm.asyncio import tqdm_asyncio
         from tqdm.auto import tqdm
-    wanted: dict[str, Any] = {"desc": now.model, "unit": " items", "total": now.total, "leave": False}
+    wanted: dict[str, Any] = {"desc": now.model, "unit": " items", "total": now.total, "leave": False, "mininterval": 0}
     if notebook and tqdm is tqdm_asyncio:
         return tqdm(**wanted, file=_Line(), position=0, ncols=80)
     return tqdm(**wanted)

@@ -15,12 +15,14 @@ from aidb.cursor import Cursor
 from aidb.errors import Error, OperationalError, ProgrammingError
 from aidb.exec.control import Progress
 from aidb.sql.parse import split
+from aidb.surfaces.explaining import Place
+from aidb.surfaces.interrupting import interruptible
 from aidb.surfaces.jupyter import order, table
 from aidb.surfaces.jupyter.bars import bars
+from aidb.surfaces.jupyter.completion import matcher
 from aidb.surfaces.jupyter.connections import Connections, is_open
 from aidb.surfaces.jupyter.failures import shown_briefly
 from aidb.surfaces.jupyter.variables import given
-from aidb.surfaces.session import interruptible
 
 
 @magics_class
@@ -30,6 +32,7 @@ class AidbMagics(Magics):
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
         self._shell = shell
+        self.matcher: Any = None
         self.connections = Connections()
         self.limits: weakref.WeakKeyDictionary[Cursor, int] = weakref.WeakKeyDictionary()
 
@@ -37,13 +40,13 @@ class AidbMagics(Magics):
     @line_cell_magic
     def aidb(self, line: str, cell: str | None = None) -> Any:
         """Run SQL, in the line or in the cell; the result is a cursor, shown as a table."""
-        text, at = (line if cell is None else f"{line}\n{cell}"), None
+        text, sql, at = (line if cell is None else f"{line}\n{cell}"), "", None
         try:
             wanted = order.read(line, cell)
             if wanted.help:
                 print(order.USAGE)
                 return None
-            connection = self.connections.choose(wanted.connection, self._variables())
+            connection = self.connections.choose(wanted.connection, self.variables())
             if wanted.is_empty:
                 return self._kept(wanted, connection)
             text = wanted.text if wanted.file is None else _script(wanted.file)
@@ -52,11 +55,10 @@ class AidbMagics(Magics):
                 return None
             if wanted.explain and len(statements) > 1:
                 raise ProgrammingError("--explain takes one query, and these are several statements")
-            for sql, start in statements:
-                at = start
+            for sql, at in statements:  # noqa: B007  an error says which statement it was
                 cursor = self._run(connection, f"EXPLAIN {sql}" if wanted.explain else sql)
         except Error as wrong:
-            shown_briefly(wrong, text, at)
+            shown_briefly(wrong, None if at is None else Place("", text, 0, at), sql)
             raise
         if wanted.limit is not None:
             self.limits[cursor] = wanted.limit
@@ -64,7 +66,7 @@ class AidbMagics(Magics):
 
     aidb.__doc__ = f"{aidb.__doc__}\n\n{order.USAGE}"
 
-    def _variables(self) -> dict[str, Any]:
+    def variables(self) -> dict[str, Any]:
         """What the person has defined, without what IPython has."""
         hidden = self._shell.user_ns_hidden
         return {n: v for n, v in self._shell.user_ns.items() if n not in hidden or v is not hidden[n]}
@@ -76,7 +78,7 @@ class AidbMagics(Magics):
 
     def _run(self, connection: Connection, sql: str) -> Cursor:
         """Run one statement, with the variables that it names, a bar, and an ear for the interrupt button."""
-        found = given(sql, self._variables())
+        found = given(sql, self.variables())
         engine = connection.engine
         told = engine.progress
         try:
@@ -140,12 +142,19 @@ def load(shell: InteractiveShell) -> None:
     formatters["text/html"].for_type(Cursor, rich)
     formatters["text/plain"].for_type(Cursor, plain)
     formatters["text/plain"].for_type(Connection, connection)
+    magics.matcher = matcher(magics.connections, magics.variables)
+    _matchers(shell).append(magics.matcher)
     _loaded[shell] = magics
 
 
 def _formatters(shell: InteractiveShell) -> Any:
     assert shell.display_formatter is not None
     return shell.display_formatter.formatters
+
+
+def _matchers(shell: InteractiveShell) -> Any:
+    completer: Any = shell.Completer
+    return completer.custom_matchers
 
 
 def _has_report(cursor: Cursor) -> bool:
@@ -162,6 +171,7 @@ def unload(shell: InteractiveShell) -> None:
     if magics is None:
         raise UsageError("aidb is not loaded")
     magics.connections.close()
+    _matchers(shell).remove(magics.matcher)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("aidb", None)
     formatters = _formatters(shell)

@@ -2,57 +2,60 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from types import TracebackType
 
-from aidb.errors import Error, InternalError, Interrupted, ModelError, SqlSyntaxError
+from aidb.errors import Error, InternalError, Interrupted, ModelError
+from aidb.surfaces.explaining import Place, explained
 from aidb.surfaces.footer import models
 
 _LONGEST = 600
+_PLACED = re.compile(
+    r"(?P<what>.*)\n(?P<line>line \d+, column \d+):\n  (?P<shown>.*)\n  (?P<caret> *)\^(?:\nhint: (?P<hint>.*))?",
+    re.DOTALL,
+)
 
 
-def in_two_lines(error: Error, text: str, offset: int | None) -> list[str]:
-    """What to show. text: the whole cell or file; offset: of the statement in it, or None if it is not in there."""
+def in_two_lines(error: Error, place: Place | None, sql: str) -> list[str]:
+    """What to show. place: where the statement stands in the cell or file, or None if no statement was begun."""
     if isinstance(error, Interrupted):
         return [f"Interrupted: finished work is kept{_done(error)}", "the same statement goes on from there"]
-    if isinstance(error, SqlSyntaxError):
-        message, where = error.message, _place(error, text, offset)
+    message = explained(error, sql, place).strip()
+    found = _PLACED.fullmatch(message)
+    if found is not None:
+        message, where = found["what"], _marked(found)
     else:
-        message, _, more = str(error).strip().partition("\n")
+        message, _, more = message.partition("\n")
         where = " ".join(line.strip() for line in more.splitlines() if line.strip(" ^"))
-        where = where or (_culprit(error) if isinstance(error, ModelError) else "") or _statement(text, offset)
+        where = where or (_culprit(error) if isinstance(error, ModelError) else "") or _statement(place)
     return [f"{type(error).__name__}: {_cut(' '.join(message.split()))}{_done(error)}", _cut(where)]
 
 
-def shown_briefly(error: Error, text: str, offset: int | None) -> None:
+def shown_briefly(error: Error, place: Place | None, sql: str) -> None:
     """Have IPython show two lines when this error ends the cell. Errors of ours, which are no one's else, stay whole."""
     if not isinstance(error, InternalError):
-        lines = in_two_lines(error, text, offset)
+        lines = in_two_lines(error, place, sql)
         first, _, rest = lines[0].partition(":")
-        shown = [f"\x1b[31m{first}\x1b[0m:{rest}", *(line for line in lines[1:] if line)]
+        # One text, as IPython's modes of tracebacks put several together in several ways.
+        shown = ["\n".join([f"\x1b[31m{first}\x1b[0m:{rest}", *(line for line in lines[1:] if line)])]
         error._render_traceback_ = lambda: shown  # type: ignore[attr-defined]  # what IPython asks an exception for
 
 
-def _place(error: SqlSyntaxError, text: str, offset: int | None) -> str:
-    if error.position is None:
-        return f"hint: {error.hint}" if error.hint else ""
-    if offset is not None and text[offset:].startswith(error.sql.rstrip()):
-        error = SqlSyntaxError(error.message, text, offset + error.position, error.hint)
-    assert error.position is not None
-    begin = error.sql.rfind("\n", 0, error.position) + 1
-    line = error.sql[begin:].split("\n", 1)[0]
-    at = error.position - begin
-    shown = f"{line[max(0, at - 60) : at]}»{line[at : at + 60]}".strip()
-    hint = f"  (hint: {error.hint})" if error.hint else ""
-    return f"line {error.line}, column {error.column}: {shown}{hint}"
+def _marked(found: re.Match[str]) -> str:
+    """The place of a fault, in one line."""
+    at = len(found["caret"])
+    shown = f"{found['shown'][max(0, at - 60) : at]}»{found['shown'][at : at + 60]}".strip()
+    hint = f"  (hint: {' '.join(found['hint'].split())})" if found["hint"] else ""
+    return f"{found['line']}: {shown}{hint}"
 
 
-def _statement(text: str, offset: int | None) -> str:
+def _statement(place: Place | None) -> str:
     """Which of several statements it was."""
-    if offset is None or not text[:offset].strip():
+    if place is None or not place.text[: place.offset].strip():
         return ""
-    line = text.count("\n", 0, offset) + 1
-    return f"in the statement on line {line}: {text[offset:].strip().splitlines()[0][:100]}"
+    line = place.text.count("\n", 0, place.offset) + 1
+    return f"in the statement on line {line}: {place.text[place.offset :].strip().splitlines()[0][:100]}"
 
 
 def _culprit(error: BaseException) -> str:

@@ -13,7 +13,7 @@ _CORNERS = (
     ("x1", "y1", "x2", "y2"),
     ("left", "top", "right", "bottom"),
 )
-_WORDS = (("color", "colour"), ("label", "class", "class_name", "category", "kind", "name"))
+_WORDS = (("color", "colour"), ("label", "class", "class_name", "category", "kind"))
 _SCORES = ("confidence", "score", "conf")
 
 
