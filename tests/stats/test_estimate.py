@@ -216,11 +216,15 @@ def test_scores_of_any_sort_are_taken() -> None:
 
 
 def test_an_absolute_error() -> None:
-    p = make("N_signs")
-    e = estimate(p.proxy, Oracle(p), aggregate="sum", error=3_000, relative=False, rng=np.random.default_rng(1))
-    assert e.met
-    assert e.high - e.low <= 6_000 * (1 + 1e-9)
-    assert e.low <= p.truth <= e.high
+    p, missed = make("N_signs"), 0
+    for t in range(10):
+        e = estimate(
+            p.proxy, Oracle(p), aggregate="sum", error=3_000, relative=False, rng=np.random.default_rng([5, t])
+        )
+        assert e.met
+        assert e.high - e.low <= 6_000 * (1 + 1e-9)
+        missed += not e.low <= p.truth <= e.high
+    assert missed <= allowed(10, 0.05)
 
 
 @pytest.mark.parametrize("method", ["clt", "ppi", "abae", "bootstrap"])

@@ -16,14 +16,17 @@ POOLED_EVIDENCE = 12.0
 COMPATIBLE = 1.5
 """Standard errors by which the logarithms of two variances may differ and still be pooled."""
 UNSEEN = 1.0
-"""Pseudo-observations of a typical matching row, spread over the blocks where little was seen."""
+"""Pseudo-observations added to the variance of every block, of the size of its own matches (of typical ones, where it
+showed none). A count of x matches gets the standard error sqrt(x + 1): a rule that stops when its own standard error
+is small stops too soon where x is small by chance, and without the 1 covers 89% where it says 95."""
+STOPPING = 0.3
+"""Stopping by the variance of the same rows biases a total by -third / variance if it is looked at after every row;
+this share of it is left with looks as far apart as here."""
 LEVEL, LEVEL_EVEN = 0.8, 0.92
 """Share of the failure probability that the t quantile spends; the rest is for what looking and allocating by the
 same rows costs. Where all strata are sampled at the same rate, nothing was allocated and less is kept back."""
 UNEVEN = 0.05
 """Squared coefficient of variation of the rates from which on they count as uneven."""
-INFLATION, INFLATION_MOST = 4.0, 0.12
-"""The quantile grows by INFLATION / evidence, at most by INFLATION_MOST."""
 TAIL, TAIL_MOST = 0.8, 0.2
 """Where few large values make up the variance, the quantile grows by TAIL / sqrt(evidence): larger ones were not seen."""
 TRUST = 10.0
@@ -78,7 +81,7 @@ class Fit:
     value: the estimate before the correction for skewness. variance: of the total. third: third central moment of the
     total. df: degrees of freedom of the variance. evidence: effective number of rows behind the variance. matches:
     rows seen that count. block: (K,) block of each stratum whose variances are pooled; spread: (blocks,) variance of
-    a row; unseen: (blocks,) the pseudo-observations times their variance; rows: (blocks,); strength: (blocks,)
+    a row; unseen: (blocks,) the sum of squares of the pseudo-observations; rows: (blocks,); strength: (blocks,)
     evidence of each. drift: how much too low the rule of allocation makes the total. heavy: from 0 (residuals of
     normal tails, or rare matches that are all alike) to 1 (a few values make up the variance). level: share of the
     failure probability that the quantile spends.
@@ -104,7 +107,7 @@ class Fit:
         """Half width of the interval in standard errors, for this probability of failure."""
         t = float(-special.stdtrit(max(self.df, 3.0), self.level * failure / 2))
         tail = TAIL * self.heavy / np.sqrt(max(self.evidence, 1.0))
-        return float(t * (1 + min(INFLATION / max(self.evidence, 1.0), INFLATION_MOST) + min(tail, TAIL_MOST)))
+        return float(t * (1 + min(tail, TAIL_MOST)))
 
     def interval(self, failure: float) -> tuple[float, float]:
         """Centre and half width."""
@@ -113,7 +116,7 @@ class Fit:
         q = self.quantile(failure)
         half = q * np.sqrt(self.variance)
         # Hall's correction for skewness, and what the rules of stopping and of allocation themselves do to the mean.
-        shift = (2 * q * q + 1) / 6 * self.third / self.variance + self.drift
+        shift = ((2 * q * q + 1) / 6 + STOPPING) * self.third / self.variance + self.drift
         shift = float(np.clip(shift, -SHIFT_MOST * half, SHIFT_MOST * half))
         return self.value + shift * self.scale, float(half * abs(self.scale))
 
@@ -139,8 +142,9 @@ def fit(sample: Sample, y: Floats, d: Floats | None, known: tuple[float, float] 
         value = total / weight if weight > 0 else 0.0
         scale, matching = (1 / weight if weight > 0 else 0.0), d != 0
         residual = (y - value * d) - (slope - value * slope_d)[sample.codes] * sample.gap
-    size = np.abs(y) if d is None else np.abs(value * d)
-    return _spread(sample, residual, size, matching, own, value, scale)
+    # What a matching row adds where no slope foretells it, and how large it is.
+    effect, size = (y, np.abs(y)) if d is None else (y - value * d, np.abs(value * d))
+    return _spread(sample, residual, effect, size, matching, own, value, scale)
 
 
 def _slopes(sample: Sample, v: Floats) -> tuple[Floats, Floats, float]:
@@ -170,6 +174,7 @@ def _slopes(sample: Sample, v: Floats) -> tuple[Floats, Floats, float]:
 def _spread(
     sample: Sample,
     residual: Floats,
+    effect: Floats,
     size: Floats,
     matching: npt.NDArray[np.bool_],
     own: Floats,
@@ -189,14 +194,12 @@ def _spread(
     typical = typical if typical.any() else matching
     if matches:
         design = (rows / np.maximum(n, 1))[sample.codes[typical]]
-        e = residual[typical]
+        e = effect[typical]
         typical2 = float((design * e**2).sum() / design.sum())
         typical3 = float((design * e**3).sum() / design.sum())
         whole = float((design * size[typical] ** 2).sum() / design.sum())
-        if (
-            max(typical2, float(squares.max())) <= ROUNDING * whole
-        ):  # all alike: one unlike them could differ by its size
-            typical2 = whole
+        # All alike: one unlike them could differ by its size.
+        typical2 = whole if max(typical2, float(squares.max())) <= ROUNDING * whole else typical2
     df = np.maximum(n - 1 - own - 1 / len(n), 1)
     closed = rows * (open_ > 0) + 1e-12
     block = _blocks(second, fourth, n, closed * second, closed * df, seen)
@@ -208,19 +211,21 @@ def _spread(
     df_b, n_b, rows_b = by(df), np.maximum(by(n), 1), by(rows)
     plain = by(closed * second) / by(closed * df)
     evidence = np.minimum(_ratio(by(second) ** 2, by(fourth)), by(seen))
-    # An empty block of N rows is given the standard error of about one typical matching row in n: N typical / n.
-    thin = np.where(by(open_ * rows) > 0, 1 / (1 + evidence / 5), 0.0)
-    pseudo = UNSEEN * thin * _ratio(rows_b * thin, (rows_b * thin).sum())
-    spread = (plain * df_b + pseudo * typical2) / (df_b + pseudo)
+    # An empty block of N rows is given the standard error of one typical matching row in n: N typical / n. The more is
+    # seen, the less it takes of what is typical elsewhere; where all rows are alike in size their spread is no guess.
+    borrowed = 1 / (1 + by(seen))
+    weight = UNSEEN * np.where(by(open_ * rows) > 0, np.maximum(1 - evidence / n_b, 0), 0) / (evidence + borrowed)
+    unseen = weight * (by(second) + borrowed * typical2)
+    spread = plain + unseen / df_b
     safe = np.maximum(n, 1)
     variance = float((rows**2 * open_ * spread[block] / safe).sum())
-    skew = by(closed * third) / (by(closed * n) + 1e-300) + pseudo * typical3 / np.maximum(n_b, 1)
+    skew = by(closed * third) / (by(closed * n) + 1e-300) + weight * (by(third) + borrowed * typical3) / n_b
     lean = (rows**3 / safe**2 * open_ * np.clip(1 - 2 * sample.rate, 0, 1) * skew[block]).sum()
     drift = _drift(by(closed * third) / (by(closed * n) + 1e-300), plain, evidence, by(rows * open_), n_b)
     share = by(rows**2 * open_ * plain[block] / safe)
     some = evidence > 0
     # A variance estimated from rows of heavy tails has fewer degrees of freedom than rows (by its kurtosis).
-    kurtosis = 1 / np.maximum(evidence, 1e-9) - (n_b - 3) / (n_b * np.maximum(n_b - 1, 1))
+    kurtosis = 1 / (evidence + UNSEEN) - (n_b - 3) / (n_b * np.maximum(n_b - 1, 1))
     df_block = np.clip(2 / np.maximum(kurtosis, 2 / n_b), 1, n_b)
     wobble = float((share[some] ** 2 / df_block[some]).sum())
     behind = float(_ratio(share.sum() ** 2, (share**2 / np.maximum(evidence, 1)).sum())) if some.any() else 0.0
@@ -235,12 +240,12 @@ def _spread(
         matches=matches,
         block=block,
         spread=plain,
-        unseen=pseudo * typical2,
+        unseen=unseen,
         rows=rows_b,
         strength=evidence,
         drift=drift,
         level=LEVEL_EVEN + (LEVEL - LEVEL_EVEN) * min(sample.uneven / UNEVEN, 1.0),
-        heavy=float(np.clip(1 - 3 * behind / max(alike, 1.0), 0, 1)),
+        heavy=float(np.clip(1 - 3 * behind / max(alike, 1.0), 0, 1)) if behind > 0 else 0.0,
     )
 
 
