@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -133,9 +134,74 @@ def test_parquet(con: aidb.Connection) -> None:
     assert math.isnan(table.column("ratio")[1].as_py())
 
 
-def test_parquet_holds_one_result(con: aidb.Connection) -> None:
+@pytest.mark.parametrize("form", sorted(ONE_RESULT))
+def test_some_files_hold_one_result(con: aidb.Connection, form: str) -> None:
     with pytest.raises(ProgrammingError, match="one result"):
-        written(con, "parquet", "SELECT 1", "SELECT 2")
+        written(con, form, "SELECT 1", "SELECT 2")
+
+
+def test_tsv(con: aidb.Connection, tmp_path: Any) -> None:
+    text = written(con, "tsv", f"SELECT *, 'tab' || chr(9) || 'bed' AS tabbed FROM ({TRICKY})")
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter="\t"))
+    assert rows[0] == [*NAMES, "tabbed"]
+    assert [row[1] for row in rows[1:]] == [text or "" for text in TEXTS]
+    assert rows[1][5] == "tab\tbed"
+    assert "a,b" in rows[4][1]
+
+
+def test_arrow(con: aidb.Connection) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    Writer("arrow", out).write(con.execute(TRICKY))
+    table = pa.ipc.open_file(out.buffer.getvalue()).read_all()  # type: ignore[attr-defined]
+    assert table.column_names == NAMES
+    assert table.column(1).to_pylist() == TEXTS
+
+
+def lined(text: str) -> list[list[tuple[str, str | None]]]:
+    """Rows of names and values: DuckDB reads those that are literals."""
+    rows: list[list[tuple[str, str | None]]] = []
+    for block in text.split("\n\n"):
+        lines = block.split("\n")
+        at = min(line.index(" = ") for line in lines if " = " in line)
+        row: list[list[str]] = []
+        for line in filter(None, lines):
+            if line[at : at + 3] == " = ":
+                row.append([line[:at].strip(), line[at + 3 :]])
+            else:
+                row[-1][1] += "\n" + line[at + 3 :]
+        rows.append([(name, _value(value)) for name, value in row])
+    return rows
+
+
+def _value(shown: str) -> str | None:
+    if shown == "NULL":
+        return None
+    if shown.startswith(("'", "E'")):
+        with duckdb.connect() as plain:
+            return str(plain.sql(f"SELECT {shown}").fetchall()[0][0])
+    return shown
+
+
+def test_line(con: aidb.Connection) -> None:
+    rows = lined(written(con, "line", TRICKY, "SELECT 1 AS a"))
+    assert [name for name, _ in rows[0]] == NAMES
+    assert [row[1][1] for row in rows[:-1]] == TEXTS
+    assert rows[-1] == [("a", "1")]
+    odd = ["two\nlines", "E'x'", "'quoted'", "\x1b[31m red \\ it's\n", "\u202e\x85", "a = b"]
+    sql = "SELECT " + ", ".join(f"chr(97) || '{k}' AS n{k}" for k in range(2)) + ", unnest($odd) AS longer_name"
+    texts = lined(written_with(con, "line", sql, {"odd": odd}))
+    assert [row[2][1] for row in texts] == odd
+
+
+def written_with(con: aidb.Connection, form: str, sql: str, parameters: dict[str, Any]) -> str:
+    out = io.StringIO()
+    Writer(form, out).write(con.execute(sql, parameters))
+    return out.getvalue()
+
+
+def test_line_shows_nothing_that_speaks_to_the_terminal(con: aidb.Connection) -> None:
+    text = written(con, "line", "SELECT chr(27) || '[2J' || chr(8238) AS \"a\nb\"")
+    assert text == "a\\nb = E'\\x1b[2J\\xe2\\x80\\xae'\n"
 
 
 def unmarked(cell: str) -> str | None:
