@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aidb.protocol.tensors import Tensor
@@ -23,12 +23,16 @@ class Answered:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A request: its inputs, its number of items, and what to call, from any thread and once, with the answer."""
+    """A request: its inputs, its number of items, and what to call, from any thread and once, with the answer.
+
+    alone: it must not share a worker with any other request, since it may be the one that killed the last one.
+    """
 
     given: tuple[Given, ...]
     n: int
     answer: Callable[[Answered], None]
     since: float = field(default_factory=time.monotonic)
+    alone: bool = False
 
     @property
     def sort(self) -> tuple[tuple[str, str | None], ...]:
@@ -64,6 +68,15 @@ class Batcher:
             self._items += request.n
             self._changed.notify()
 
+    def put_back(self, requests: Sequence[Waiting]) -> None:
+        """Let requests that were taken wait again, before all others. Raises `Full` once closed."""
+        with self._changed:
+            if self._closed:
+                raise Full
+            self._queue.extendleft(reversed(requests))
+            self._items += sum(r.n for r in requests)
+            self._changed.notify_all()
+
     def take(self, size: int, wait: float, patience: float = 0.5) -> list[Waiting]:
         """The next requests, of one sort, with at most ``size`` items together (or a single larger one).
 
@@ -72,7 +85,7 @@ class Batcher:
         with self._changed:
             if not self._changed.wait_for(lambda: self._queue or self._closed, patience):
                 return []
-            while self._queue and self._items < size and not self._closed:
+            while self._queue and self._items < size and not self._closed and not self._queue[0].alone:
                 left = self._queue[0].since + wait - time.monotonic()
                 if left <= 0:
                     break
@@ -91,7 +104,7 @@ class Batcher:
     def _pop(self, size: int) -> list[Waiting]:
         taken: list[Waiting] = []
         room = size
-        while self._queue and (not taken or (self._queue[0].n <= room and self._queue[0].sort == taken[0].sort)):
+        while self._queue and (not taken or self._joins(self._queue[0], taken[0], room)):
             request = self._queue.popleft()
             taken.append(request)
             room -= request.n
@@ -99,3 +112,7 @@ class Batcher:
         if self._queue:
             self._changed.notify()  # another worker may take the rest
         return taken
+
+    @staticmethod
+    def _joins(request: Waiting, first: Waiting, room: int) -> bool:
+        return request.n <= room and request.sort == first.sort and not request.alone and not first.alone

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import tomllib
@@ -188,6 +189,9 @@ def _serve(settings: Settings, token: str | None) -> int:
     host, port = socket.getsockname()[:2]
     scheme = "https" if settings.certificate else "http"
     log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn ends in good order at a signal, and then raises it once more for whoever handled it before.
+        signal.signal(number, lambda *_: None)
     server.run([socket])
     return 1 if failed.is_set() else 0
 

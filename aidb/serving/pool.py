@@ -7,11 +7,12 @@ import multiprocessing
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from aidb.serving.arguments import Argument, arguments_of
-from aidb.serving.batcher import Answered, Batcher, Waiting
+from aidb.serving.batcher import Answered, Batcher, Full, Waiting
 from aidb.serving.metrics import Metrics
 from aidb.serving.settings import Hosted
 from aidb.serving.worker import Done, Failed, Job, Ready, work
@@ -19,7 +20,8 @@ from aidb.spi import ModelSpec
 
 log = logging.getLogger("aidb.serving")
 _TICK = 0.5
-_LONGEST_PAUSE = 30.0
+_PAUSE, _LONGEST_PAUSE = 0.2, 30.0
+"""Seconds before a worker that ended is started anew; doubled while it can't load its model."""
 
 
 class Pool:
@@ -92,13 +94,13 @@ class _Keeper(threading.Thread):
         self._process: SpawnProcess | None = None
         self._closing = threading.Event()
         self._lock = threading.Lock()
-        self._jobs: dict[int, tuple[float, list[Waiting]]] = {}
+        self._jobs: dict[int, tuple[float, int, list[Waiting]]] = {}
         self._counter = 0
         self.ready = False
 
     def run(self) -> None:
         """Start the worker, again and again, until closed."""
-        pause = 1.0
+        pause = _PAUSE
         while not self._closing.is_set():
             ours, theirs = multiprocessing.Pipe()
             context = multiprocessing.get_context("spawn")
@@ -108,7 +110,7 @@ class _Keeper(threading.Thread):
             theirs.close()
             with ours:
                 if self._run_one(ours):
-                    pause = 1.0
+                    pause = _PAUSE
             self._process.join(5)
             self.kill()
             if not self._closing.is_set():
@@ -151,7 +153,7 @@ class _Keeper(threading.Thread):
         log.info("%s is ready (%s, version %s)", self._shown, first.spec.device, first.spec.fingerprint)
         over = threading.Event()
         slots = threading.Semaphore(first.depth)
-        sender = threading.Thread(target=self._send, args=(connection, first.size, slots, over), daemon=True)
+        sender = threading.Thread(target=self._send, args=(connection, first, slots, over), daemon=True)
         self.ready = True
         sender.start()
         try:
@@ -160,26 +162,29 @@ class _Keeper(threading.Thread):
             self.ready = False
             over.set()
             sender.join()
-            self._fail_all()
+            self._look_after_the_rest()
         return True
 
-    def _send(self, connection: Connection, size: int, slots: threading.Semaphore, over: threading.Event) -> None:
+    def _send(self, connection: Connection, ready: Ready, slots: threading.Semaphore, over: threading.Event) -> None:
         while not over.is_set() and not self._closing.is_set():
             if not slots.acquire(timeout=_TICK):
                 continue
-            requests = self._pool.batcher.take(size, self._pool.hosted.max_wait)
+            requests = self._pool.batcher.take(ready.size, self._pool.hosted.max_wait)
+            taken = 1
+            while requests and requests[0].alone and taken < ready.depth and not over.is_set():
+                taken += slots.acquire(timeout=_TICK)
             if not requests:
                 slots.release()
                 continue
             with self._lock:
                 self._counter += 1
                 number = self._counter
-                self._jobs[number] = time.monotonic(), requests
+                self._jobs[number] = time.monotonic(), taken, requests
             self._pool.metrics.batch.labels(self._pool.hosted.name).observe(sum(r.n for r in requests))
             try:
                 connection.send(Job(number, tuple((r.given, r.n) for r in requests)))
             except (OSError, ValueError):
-                return  # the receiver sees the same, and answers those who wait
+                return  # the receiver sees the same, and looks after those who wait
         if self._closing.is_set() and not over.is_set():
             try:
                 connection.send(None)
@@ -201,8 +206,8 @@ class _Keeper(threading.Thread):
                 return
             assert isinstance(done, Done)
             with self._lock:
-                _, requests = self._jobs.pop(done.number)
-            slots.release()
+                _, taken, requests = self._jobs.pop(done.number)
+            slots.release(taken)
             if done.seconds:
                 self._pool.metrics.model_seconds.labels(self._pool.hosted.name).observe(done.seconds)
             for request, answer in zip(requests, done.answers, strict=True):
@@ -210,13 +215,19 @@ class _Keeper(threading.Thread):
 
     def _overdue(self) -> bool:
         with self._lock:
-            oldest = min((since for since, _ in self._jobs.values()), default=None)
+            oldest = min((since for since, _, _ in self._jobs.values()), default=None)
         return oldest is not None and time.monotonic() - oldest > self._pool.hosted.timeout
 
-    def _fail_all(self) -> None:
-        """Answer those whose worker died. Which item was at fault is not known: smaller batches will tell the client."""
+    def _look_after_the_rest(self) -> None:
+        """The worker died. Who was alone with it is told; of several each is tried again, alone."""
         with self._lock:
-            left = [request for _, requests in self._jobs.values() for request in requests]
+            left = [request for _, _, requests in self._jobs.values() for request in requests]
             self._jobs.clear()
-        for request in left:
-            request.answer(Answered(status=500, message="the worker died while it had this batch"))
+        if len(left) == 1:
+            left[0].answer(Answered(status=500, message="the worker died while it had this batch"))
+            return
+        try:
+            self._pool.batcher.put_back([replace(request, alone=True) for request in left])
+        except Full:
+            for request in left:
+                request.answer(Answered(status=503, message="the server is shutting down"))

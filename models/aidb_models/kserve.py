@@ -41,6 +41,8 @@ OPTIONS = (
     *service_options.OPTIONS, "model", "version", "inputs", "outputs", "send", "discovery_timeout", *_LOOKS, *types.COMMON,
 )  # fmt: skip
 BATCH_SIZE, CONCURRENCY, TIMEOUT, RETRIES, DISCOVERY = 16, 8, 120.0, 6, 10.0
+REVIVAL = 60.0
+"""Seconds that a server may take to be ready again after it failed on one item."""
 
 
 class KServe:
@@ -58,7 +60,7 @@ class KServe:
     server may take to describe the model.
 
     How replies are understood: as for http, but a 500 on a batch is taken for the fault of an item, until the item
-    stands alone; then for the service's if that says it is not ready.
+    stands alone and fails twice on a server that says it is ready.
     """
 
     def __init__(self, name: str, options: Options) -> None:
@@ -174,17 +176,20 @@ class KServe:
         return {"name": name, "parameters": {"binary_data": True}} if self._binary else {"name": name}
 
     def _failed(self, reply: Reply, body: bytes, headers: dict[str, str], n: int) -> Reply:
-        """What to make of a 500: servers answer so for a bad item, and when they are broken."""
+        """What to make of a 500: servers answer so for a bad item, when an item kills them, and when they are broken."""
         message = self._transport.clean(f"{reply.shown} answered 500: {_message(reply) or excerpt(reply.data)}")
         if n > 1:
             raise ItemError(message)
-        time.sleep(random.uniform(0.05, 0.15))  # noqa: S311  jitter, before the one attempt that tells a hiccup from a fault
+        deadline, pause = time.monotonic() + REVIVAL, 0.1
+        while self._transport.send("GET", f"{self._path}/ready").status != 200:
+            if time.monotonic() > deadline or not self._transport.pace.pause(pause * random.uniform(0.75, 1.25)):  # noqa: S311  jitter
+                raise ServiceError(f"{message}, and has not been ready since")
+            pause = min(2 * pause, 2.0)
         again = self._transport.send("POST", f"{self._path}/infer", body, headers)
-        if again.status != 500:
-            return again
-        if self._transport.send("GET", f"{self._path}/ready").status == 200:
+        if again.status == 500:
+            # Ready before, and twice no answer to this item alone: it is the item.
             raise ItemError(message)
-        raise ServiceError(f"{message}, and says that it is not ready")
+        return again
 
     def _check_version(self, reply: Reply, answer: dict[str, Any]) -> None:
         said, known = answer.get("model_version"), self._schema.versions
@@ -218,7 +223,7 @@ class KServe:
         with self._transport as transport:
             for url in access.urls:
                 try:
-                    reply = transport.send("GET", self._path, timeout=patience, only=url)
+                    reply = self._patient(url, patience)
                     raise_for(reply, 1, transport.clean, access.token_env, _message(reply))
                     found[url] = json.loads(reply.data)
                     server = transport.send("GET", "/v2", timeout=patience, only=url)
@@ -240,6 +245,16 @@ class KServe:
                     self.name,
                 )
         return found[first], all("binary_tensor_data" in e for e in extensions)
+
+    def _patient(self, url: str, patience: float) -> Reply:
+        """The reply about the model, once the server has loaded it."""
+        deadline = time.monotonic() + patience
+        while True:
+            reply = self._transport.send("GET", self._path, timeout=patience, only=url)
+            left = deadline - time.monotonic()
+            if reply.status != 503 or left <= 0:
+                return reply
+            self._transport.pace.pause(min(reply.after or 1.0, left))
 
 
 def _message(reply: Reply) -> str:

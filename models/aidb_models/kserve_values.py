@@ -48,11 +48,12 @@ class Writer:
         said = {FORM: form} if self._schema.is_ours and given.form == "any" else {}
         if form == "text":
             return [Tensor.of_bytes(wire.name, (str(v).encode("utf-8", "replace") for v in values), said)]
-        files = [_netpbm(v) if self._schema.is_ours else _png(v) for v in values] if form == "image" else values
+        write = (_netpbm if self._schema.is_ours else _png) if form == "image" else bytes
+        files: list[bytes] = [write(v) for v in values]  # type: ignore[arg-type]
         if self._text_only:
-            coded = (base64.b64encode(bytes(v)) for v in files)
+            coded = (base64.b64encode(v) for v in files)
             return [Tensor.of_bytes(wire.name, coded, {**said, "content_type": "base64"})]
-        return [Tensor.of_bytes(wire.name, (bytes(v) for v in files), said)]
+        return [Tensor.of_bytes(wire.name, files, said)]
 
     def _column(self, given: Input, wire: Wire, values: pa.Array) -> list[Tensor]:
         if isinstance(values, pa.ChunkedArray):

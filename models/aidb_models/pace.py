@@ -34,3 +34,7 @@ class Pace:
             turn = max(self._next, time.monotonic())
             self._next = turn + self._gap
         return not self._stopped.wait(max(0.0, turn - time.monotonic()))
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, whatever the rate; False if stopped."""
+        return not self._stopped.wait(seconds)
