@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from aidb.exec.control import Progress
 
 _BAR = 20
+_NAME = 10
+"""A model's name may be cut to so much, so that there is room for what it does."""
 
 
 class ProgressBars:
@@ -69,8 +71,8 @@ def line(
 
     >>> line("yolo", 312, 2000, 41.2, 40.9, 80, calls=316, failed=2, cost=0.5, bar=False)
     'yolo  312/2,000  41.2/s  0:41 left  316 calls  2 failed  cost 0.5'
-    >>> line("a model of a long name", 312, 2000, 41.2, 40.9, 40, calls=316, failed=2)
-    'a model of a…  312/2,000  41.2/s  2 failed'[:40]
+    >>> line("the_model_of_a_long_name", 312, 2000, 41.2, 40.9, 40, calls=316, failed=2)
+    'the_model_of_a_lon…  312/2,000  2 failed'
     """
     drawn = ""
     if bar and total:
@@ -87,11 +89,12 @@ def line(
         (f"cost {cost:.4g}" if cost else "", 4),
     ]
     shown = [part for part in parts if part[0]]
-    while sum(len(text) + 2 for text, _ in shown) - 2 > width and any(weight for _, weight in shown):
+    least = min(len(model), _NAME)
+    while least + sum(len(text) + 2 for text, _ in shown[1:]) > width and any(weight for _, weight in shown):
         shown.remove(max(shown, key=lambda part: part[1]))
     texts = [text for text, _ in shown]
-    room = width - sum(len(text) + 2 for text in texts[1:])
-    if len(texts[0]) > room:
+    room = max(0, width - sum(len(text) + 2 for text in texts[1:]))
+    if len(model) > room:
         texts[0] = f"{model[: max(0, room - 1)]}…"
     return "  ".join(texts)[:width]
 

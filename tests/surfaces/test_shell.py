@@ -263,3 +263,133 @@ def test_a_reader_that_has_enough_costs_no_word() -> None:
     command = f"'{sys.executable}' -m aidb --format csv -c 'SELECT range AS a FROM range(2000000)' | head -n 2"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("a\n0\n", "")
+
+
+# ---- where rows go
+def test_results_go_to_files_in_the_form_that_their_names_say(aidb_: Aidb, tmp_path: Path) -> None:
+    one, all_ = tmp_path / "one file.parquet", tmp_path / "all.txt"
+    all_.write_text("what was there before")
+    done = aidb_(
+        "--format", "csv", "-c",
+        f".output {all_}\n.once '{one}'\nSELECT 1 AS a;\nSELECT 2 AS b;\nSELECT 3 AS c;\n.output\nSELECT 4 AS d;",
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "d\n4\n"), done.err
+    assert pq.read_table(one).to_pydict() == {"a": [1]}
+    assert all_.read_text() == "b\n2\nc\n3\n"
+    assert f"the next result goes to {one}, as parquet" in done.err
+
+
+def test_a_statement_that_fails_leaves_the_file_alone(aidb_: Aidb, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.csv"
+    kept.write_text("what was there before")
+    assert aidb_("-c", f".once {kept}\nSELECT nothing").code == 1
+    assert kept.read_text() == "what was there before"
+
+
+@pytest.mark.parametrize("name", ["", "none/x.csv", "."])
+def test_a_file_that_can_not_be_written_is_said_before_anything_runs(aidb_: Aidb, tmp_path: Path, name: str) -> None:
+    done = aidb_("-c", f".output {tmp_path / name}\nSELECT 1")
+    assert (done.code, done.out) == (1, "")
+    assert "can't write" in done.err
+    assert aidb_("-c", ".once").code == 1
+
+
+def test_a_full_disk_is_an_error_of_the_statement(aidb_: Aidb) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    done = aidb_("--format", "csv", "-c", ".once /dev/full\nSELECT range AS a FROM range(100000);")
+    assert done.code == 1
+    assert "/dev/full: No space left" in done.err
+
+
+# ---- what comes first, and what a config says
+def test_init_and_cmd_come_before_all_else(aidb_: Aidb, tmp_path: Path) -> None:
+    init = tmp_path / "init.sql"
+    init.write_text("CREATE TABLE t AS SELECT 1 AS a;")
+    done = aidb_("-c", "FROM t ORDER BY a", "-cmd", ".mode csv", "-cmd", "INSERT INTO t VALUES (2)", "-init", init)
+    assert (done.code, done.out) == (0, "a\n1\n2\n")
+    assert aidb_("-init", tmp_path / "none.sql").code == 2
+    failed = aidb_("-cmd", "SELECT nothing", "-c", "SELECT 1")
+    assert (failed.code, failed.out) == (1, "")
+    assert "-cmd, line 1" in failed.err
+
+
+def test_a_config_caps_scripts_too_but_never_changes_what_they_write(
+    aidb_: Aidb, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "aidb").mkdir()
+    file = tmp_path / "aidb" / "config.toml"
+    file.write_text('[shell]\nformat = "json"\ntimer = false\n[settings]\nmax_calls = 2\n')
+    db = tmp_path / "x.aidb"
+    aidb_(db, "-c", define(pictures))
+    capped = aidb_(db, "-c", "SELECT count(*) AS n FROM hue")
+    assert (capped.code, capped.out) == (1, "")
+    assert "max_calls" in capped.err
+    free = aidb_(db, "--no-config", "-c", "SELECT count(*) AS n FROM hue")
+    assert (free.code, free.out) == (0, "n\n-\n3\n")
+    for text in ("[settings]\nmax_calls = -1", "[settings]\nmax_cals = 1", "nonsense"):
+        file.write_text(text)
+        refused = aidb_(db, "-c", "SELECT 1")
+        assert (refused.code, refused.out) == (2, "")
+        assert str(file) in refused.err
+
+
+# ---- commands, continued
+def test_more_commands(aidb_: Aidb, tmp_path: Path) -> None:
+    db = tmp_path / "x.aidb"
+    aidb_(db, "-c", "CREATE TABLE t AS SELECT 1 AS a, 'x' AS b")
+    assert "a            INTEGER" in aidb_(db, "-c", "\\d t").out
+    assert "t     table" in aidb_(db, "-c", "\\dt").out
+    assert str(db) in aidb_(db, "--format", "csv", "-c", ".databases").out
+    line = aidb_(db, "-c", "\\x\nFROM t;\n\\x\nFROM t;").out
+    assert line.startswith("a = 1\nb = x\n")
+    assert line.endswith("a  b\n-  -\n1  x\n")
+    assert aidb_(db, "-c", ".explain SELECT * FROM t").code == 0
+    assert "Seq Scan" in aidb_(db, "-c", "FROM t;\n.explain").out
+    assert aidb_("-c", ".explain").code == 1
+    assert aidb_("-c", ".pager less -S\n.pager off").code == 0
+    assert "did you mean" in aidb_("-c", "\\timin").err
+
+
+def test_show_writes_the_pictures_of_the_last_result(
+    aidb_: Aidb, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    script = f"{define(pictures)};\nSELECT image, color FROM photos LEFT JOIN hue USING (image_id);\n.show\n.show\n.show x.png\n"
+    done = aidb_("-c", script)
+    assert done.code == 0, done.err
+    assert "pictures.html: 4 pictures, 1 of them can't be read" in done.err
+    assert (tmp_path / "pictures-2.html").is_file()
+    with Image.open(tmp_path / "x.png") as sheet:
+        assert sheet.width > 100
+    for wrong in (".show", "SELECT 1 AS a;\n.show", f"{define(pictures)};\nSELECT image FROM photos;\n.show x.bmp"):
+        assert aidb_("-c", wrong).code == 1
+
+
+# ---- what is wrong, in words
+@pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        ("SELEC 1", "did you mean SELECT?"),
+        ("SELECT 1 FORM t", "did you mean FROM?"),
+        ("SELECT * FROM range(3)\nWERE range > 1", "did you mean WHERE?"),
+        ("SELECT (1", "the bracket at line 1, column 8 is never closed"),
+        ("SELECT 1 ERROR TARGT 5%", "did you mean TARGET?"),
+        ("CREATE TABL t (a INTEGER)", "did you mean TABLE?"),
+    ],
+)
+def test_a_slip_is_placed_and_guessed(aidb_: Aidb, sql: str, hint: str) -> None:
+    done = aidb_("-c", f"SELECT 1;\n{sql}")
+    assert done.code == 1
+    assert "-c, line 2, statement 2: syntax error at or near " in done.err
+    assert f"line {1 + len(sql.splitlines())}, column " in done.err
+    assert f"hint: {hint}" in done.err
+
+
+def test_a_fault_in_a_long_line_is_shown_with_what_is_around_it(aidb_: Aidb) -> None:
+    done = aidb_("-c", f"SELECT {'1, ' * 5000} 1 a b {', 1' * 5000}")
+    assert done.code == 1
+    assert max(map(len, done.err.splitlines())) < 250
+    shown, caret = done.err.splitlines()[2:4]
+    assert shown[caret.index("^") :].startswith("b ")
