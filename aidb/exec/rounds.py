@@ -83,8 +83,10 @@ class _Rounds:
         self.last: list[tuple[Fill, pa.Table]] = []
 
     def run(self, first: Mapping[Fill, pa.Table] | None = None) -> None:
-        if self.plan.limit is not None and self._run_until_enough():
-            return
+        if self.plan.limit is not None:
+            if self._run_until_enough():
+                return
+            self.plan.stop_nowhere()
         while True:
             wanted, first = dict(first) if first is not None else self.plan.wanted(self.engine.query), None
             self._assert_progress(wanted)

@@ -236,6 +236,13 @@ class CallPlan:
 
     # Early stop
 
+    def stop_nowhere(self) -> None:
+        """Run to the end: LIMIT was not met by what is certain, so the statement's own text will give the answer.
+
+        Rows whose virtual columns are unknown count again then: where nothing more is wanted, these can't matter.
+        """
+        self._stop = None
+
     def final(self) -> tuple[str, Mapping[str, object] | None]:
         """Return the statement that gives the answer after an early stop, and its parameters (None: as given).
 

@@ -185,6 +185,9 @@ BLOCKS = {
     ),
     "limit-derived": "SELECT * FROM (SELECT frame_id, box_id FROM box ORDER BY ALL LIMIT 2) t WHERE frame_id > 1",
     "offset-derived": "SELECT * FROM (SELECT frame_id, box_id FROM box ORDER BY ALL OFFSET 2) t WHERE frame_id > 1",
+    "limit-not-met-beside-what-does-not-matter": (
+        "SELECT a.i FROM range(1) a(i) WHERE EXISTS (SELECT r.echo FROM reviews r WHERE r.stars IS NOT NULL) ORDER BY i LIMIT 2"
+    ),
     "limit-of-parentheses": (
         "SELECT * FROM ((SELECT frame_id, box_id FROM box ORDER BY ALL) LIMIT 2) t WHERE frame_id > 1"
     ),
