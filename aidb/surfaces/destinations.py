@@ -68,6 +68,15 @@ class Stoppable:
                 raise Interrupted()
             yield row
 
-    def arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
-        return self._result.arrow()
+    def fetch_record_batch(self, rows_per_batch: int = 65_536) -> pa.RecordBatchReader:
+        """The rows as Arrow, so many at a time."""
+        import pyarrow as pa
+
+        def batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+            for batch in reader:
+                if self._asked.is_set():
+                    raise Interrupted()
+                yield batch
+
+        reader = self._result.fetch_record_batch(rows_per_batch)
+        return pa.RecordBatchReader.from_batches(reader.schema, batches(reader))

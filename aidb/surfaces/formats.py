@@ -33,14 +33,15 @@ class Result(Protocol):
     def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
         """The rows as text."""
 
-    def arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+    def fetch_record_batch(self, rows_per_batch: int = ...) -> pa.RecordBatchReader:
+        """The rows as Arrow, so many at a time."""
 
 
 ONE_RESULT = frozenset(("parquet", "arrow"))
 """Forms of which a file holds one result, and which no terminal can show."""
 BY_LINE = frozenset(("csv", "tsv", "jsonl", "line"))
 """Forms that are worth something when only their beginning is there: rows are written as they come."""
+_ROW_GROUP = 122_880  # rows, as DuckDB has it
 SUFFIXES = {
     ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".md": "markdown",
     ".html": "html", ".htm": "html", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow",
@@ -142,18 +143,30 @@ def _distinct(names: list[str]) -> list[str]:
 def _parquet(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     import pyarrow.parquet as pq
 
-    table = result.arrow()
-    pq.write_table(table.rename_columns(_distinct(table.column_names)), out.buffer)
+    schema, batches = _batches(result)
+    with pq.ParquetWriter(out.buffer, schema) as file:
+        for batch in batches:
+            file.write_batch(batch)
 
 
 def _arrow(result: Result, out: TextIO, before: int, room: Room | None) -> None:
     """Arrow's file format (IPC, Feather version 2)."""
     import pyarrow as pa
 
-    table = result.arrow()
-    table = table.rename_columns(_distinct(table.column_names))
-    with pa.ipc.new_file(out.buffer, table.schema) as file:
-        file.write_table(table)
+    schema, batches = _batches(result)
+    with pa.ipc.new_file(out.buffer, schema) as file:
+        for batch in batches:
+            file.write_batch(batch)
+
+
+def _batches(result: Result) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """A result for a file that holds columns: no two of one name, and not all rows in memory."""
+    import pyarrow as pa
+
+    reader = result.fetch_record_batch(_ROW_GROUP)
+    fields = zip(reader.schema, _distinct(reader.schema.names), strict=True)
+    schema = pa.schema([field.with_name(name) for field, name in fields])
+    return schema, (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in reader)
 
 
 # ---- for documents

@@ -157,6 +157,19 @@ def test_arrow(con: aidb.Connection) -> None:
     assert table.column(1).to_pylist() == TEXTS
 
 
+@pytest.mark.parametrize("form", sorted(ONE_RESULT))
+def test_files_of_columns_hold_many_batches_enums_and_a_name_twice(con: aidb.Connection, form: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    sql = "SELECT range AS a, ['x', 'y'][range % 2 + 1]::ENUM ('x', 'y') AS a, [range] AS l FROM range(150000)"
+    Writer(form, out).write(con.execute(sql))
+    data = out.buffer.getvalue()  # type: ignore[attr-defined]
+    table = pq.read_table(io.BytesIO(data)) if form == "parquet" else pa.ipc.open_file(data).read_all()
+    assert table.column_names == ["a", "a_1", "l"]
+    assert table.num_rows == 150_000
+    assert [str(value) for value in table.column(1)[149_998:]] == ["x", "y"]
+    assert table.column(2)[149_999].as_py() == [149_999]
+
+
 def lined(text: str) -> list[list[tuple[str, str | None]]]:
     """Rows of names and values: DuckDB reads those that are literals."""
     rows: list[list[tuple[str, str | None]]] = []
