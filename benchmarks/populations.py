@@ -295,13 +295,19 @@ def _integer(rng: Rng) -> Made:
     return rng.binomial(y.astype(np.int64), 0.8) + (rng.random(80_000) < 0.05).astype(float), y, None
 
 
-def _two_cameras(rng: Rng) -> Made:
-    """Two cameras; the proxy of the second counts ten times too much, so equal scores mean different things."""
-    n = 80_000
-    y = np.concatenate((counts(n // 2, 0.5, 2.5, 2.0, rng), counts(n // 2, 0.05, 1.5, 1.0, rng)))
-    proxy = noisy(y, 0.9, rng)
-    proxy[n // 2 :] *= 10
-    return proxy, y, None
+def _two_cameras(
+    first: tuple[float, float, float], second: tuple[float, float, float], correlation: float, factor: float
+) -> Callable[[Rng], Made]:
+    """Two cameras; the proxy of the second counts so much too much that equal scores mean different things."""
+
+    def maker(rng: Rng) -> Made:
+        n = 80_000
+        y = np.concatenate((counts(n // 2, *first, rng), counts(n // 2, *second, rng)))
+        proxy = noisy(y, correlation, rng)
+        proxy[n // 2 :] *= factor
+        return proxy, y, None
+
+    return maker
 
 
 def _blind_half(rng: Rng) -> Made:
@@ -312,11 +318,14 @@ def _blind_half(rng: Rng) -> Made:
     return proxy, y, None
 
 
-def _signs(rng: Rng) -> Made:
-    """Gains and losses: the total is a third of what moves."""
-    n = 80_000
-    y = rng.normal(0.4, 1.0, n) * rng.lognormal(0, 0.6, n)
-    return y + rng.normal(0, 0.7, n), y, None
+def _signs(mean: float, noise: float, tail: float) -> Callable[[Rng], Made]:
+    """Gains and losses: the total is a part of what moves."""
+
+    def maker(rng: Rng) -> Made:
+        y = rng.normal(mean, 1.0, 80_000) * rng.lognormal(0, tail, 80_000)
+        return y + rng.normal(0, noise, 80_000), y, None
+
+    return maker
 
 
 def _random(rng: Rng) -> Made:
@@ -378,6 +387,14 @@ _of("T_occ6", "tuning", "sparse", "count", _counts(80_000, 0.06, 1.6, 1.0, 0.75)
 _of("T_occ14", "tuning", "sparse", "count", _counts(80_000, 0.14, 1.4, 1.0, 0.65))
 _of("T_avg8", "tuning", "skewed", "avg", _rare_average(0.08, 0.9))
 _of("T_outlier", "tuning", "skewed", "count", _outlier(0.06, 0.8))
+_of("T_fn6", "tuning", "sparse", "count", _missed(0.009, 0.06, (4, 2), (0.4, 6), False, False))
+_of("T_fn12", "tuning", "sparse", "count", _missed(0.015, 0.12, (3, 3), (0.5, 7), False, False))
+_of("T_fn0s", "tuning", "sparse", "sum", _missed(0.013, 0.09, (4, 2), (0.3, 6), True, True))
+_of("T_occ2", "tuning", "sparse", "count", _counts(80_000, 0.02, 1.5, 1.0, 0.8))
+_of("T_signs", "tuning", "dense", "sum", _signs(0.5, 0.6, 0.5))
+_of("T_cameras", "tuning", "dense", "count", _two_cameras((0.4, 2.2, 2.0), (0.08, 1.4, 1.0), 0.85, 6))
+_of("T_dense", "tuning", "dense", "count", _counts(80_000, 0.8, 6.0, 4.0, 0.92))
+_of("T_r95", "tuning", "dense", "count", _counts(80_000, 0.5, 2.6, 3.0, 0.95))
 
 _of("counts60_r0.5", "held", "dense", "count", _counts(100_000, 0.60, 3.0, 3.0, 0.5))
 _of("counts60_r0.95", "held", "dense", "count", _counts(100_000, 0.60, 3.0, 3.0, 0.95))
@@ -407,10 +424,18 @@ _of("H_avgbox", "held", "dense", "avg", _boxes)
 _of("H_small", "held", "dense", "count", _counts(3_000, 0.30, 2.0, 2.0, 0.7))
 _of("H_rare3", "held", "sparse", "count", _normal_rare(150_000, 0.003, 3.0))
 _of("N_integer", "held", "dense", "count", _integer)
-_of("N_cameras", "held", "dense", "count", _two_cameras)
+_of("N_cameras", "held", "dense", "count", _two_cameras((0.5, 2.5, 2.0), (0.05, 1.5, 1.0), 0.9, 10))
 _of("N_blind", "held", "dense", "count", _blind_half)
-_of("N_signs", "held", "dense", "sum", _signs)
+_of("N_signs", "held", "dense", "sum", _signs(0.4, 0.7, 0.6))
 _of("N_random", "held", "hostile", "count", _random)
 _of("N_every", "held", "hostile", "count", _every)
 _of("N_heavy", "held", "skewed", "count", _geometric)
 _of("N_tiny", "held", "dense", "count", _counts(700, 0.5, 2.0, 2.0, 0.8))
+
+# Kin of the weakest of the above, made after the constants were settled on the others.
+_of("F_fn9", "held", "sparse", "count", _missed(0.011, 0.09, (3, 2), (0.4, 7), False, False))
+_of("F_fn0", "held", "sparse", "sum", _missed(0.018, 0.06, (4, 3), (0.4, 7), True, True))
+_of("F_occ3", "held", "sparse", "count", _counts(80_000, 0.03, 1.7, 1.0, 0.85))
+_of("F_signs", "held", "dense", "sum", _signs(0.3, 0.5, 0.4))
+_of("F_cameras", "held", "dense", "count", _two_cameras((0.6, 3.0, 2.0), (0.10, 1.6, 1.0), 0.8, 4))
+_of("F_dense", "held", "dense", "count", _counts(80_000, 0.7, 4.0, 3.0, 0.93))

@@ -7,6 +7,8 @@ import pytest
 from scipy.special import bdtrik
 
 from aidb.stats.aggregates import Estimate, estimate
+from aidb.stats.aggregates.regression import Sample, fit
+from aidb.stats.aggregates.strata import packed
 from benchmarks.populations import Population, make
 
 FALSE_ALARM = 1e-6
@@ -156,6 +158,28 @@ def test_few_matches_give_a_wide_interval_that_holds() -> None:
     assert missed <= allowed(200, 0.05)
 
 
+@pytest.mark.parametrize(("seen", "matches"), [(0, 2.0), (1, 2.67), (4, 5.33), (30, 31)])
+def test_stopping_early_is_paid_for_with_one_more_match(seen: int, matches: float) -> None:
+    """x matches in n rows of a block: a standard error of sqrt(x + 1) N / n, and of twice the 1 where there was none."""
+    n, rows = 10_000, np.array([1_000_000, 20])
+    codes = np.repeat([0, 1], [n, 20])
+    strata = packed(np.zeros(rows.sum()), np.repeat(np.array([0, 1], np.uint8), rows), (1,))
+    y = np.where(codes == 1, 1.0, 0.0)
+    y[:seen] = 1.0
+    found = fit(Sample(strata, codes, np.zeros(len(y)), np.array([n, 20])), y, None)
+    assert found.variance == pytest.approx(matches * (rows[0] / n) ** 2 * (1 - n / rows[0]), rel=0.02)
+
+
+def test_stopping_at_few_matches_keeps_the_promise() -> None:
+    """Half of some 16 matches is allowed: here a rule that trusts its own standard error covers 89%."""
+    y = (np.random.default_rng(0).random(60_000) < 0.004).astype(float)
+    found = [
+        estimate(None, lambda i: y[i], error=1.0, rows=len(y), rng=np.random.default_rng([2, t])) for t in range(300)
+    ]
+    assert all(e.met for e in found)
+    assert sum(not e.low <= y.sum() <= e.high for e in found) <= 24
+
+
 def test_values_that_are_all_the_same_do_not_give_an_interval_without_width() -> None:
     d = (np.random.default_rng(0).random(20_000) < 0.3).astype(float)
     e = estimate(
@@ -213,6 +237,20 @@ def test_scores_of_any_sort_are_taken() -> None:
         e = estimate(scores, Oracle(p), error=0.1, rng=np.random.default_rng(3))
         assert abs(e.value - p.truth) < 0.12 * p.truth
         assert e.labels_used < 2_000
+
+
+def test_a_total_near_zero_asks_every_row_and_says_what_would_not() -> None:
+    y = np.random.default_rng(0).normal(0, 1, 5_000)
+    y -= y.mean() - 0.001
+    rng = np.random.default_rng(1)
+    e = estimate(None, lambda i: y[i], aggregate="sum", error=0.05, rows=len(y), rng=rng)
+    assert e.mode == "exact"
+    assert any("absolute error" in note for note in e.notes)
+    a = estimate(None, lambda i: y[i], aggregate="sum", error=500, relative=False, rows=len(y), rng=rng)
+    assert a.labels_used < 1_000
+    assert not a.notes
+    plain = estimate(None, lambda i: np.abs(y[i]), aggregate="sum", method="exact", error=0.05, rows=len(y), rng=rng)
+    assert not plain.notes
 
 
 def test_an_absolute_error() -> None:

@@ -10,6 +10,9 @@ from aidb.stats.aggregates.regression import Sample
 from aidb.stats.aggregates.strata import Floats
 from aidb.stats.aggregates.survey import Survey
 
+CANCELLED = 0.1
+"""A total below this share of the sum of the absolute values is called near zero."""
+
 
 def unseen_rows(sample: Sample, failure: float) -> float:
     """Rows that may have a property that no row of the sample had: an upper bound, for every population.
@@ -91,9 +94,25 @@ def notes(survey: Survey, goal: Goal, met: bool, budget: int | None, unseen: flo
             said.append(f"The budget of {budget} labels does not reach the error; this is the interval it gives.")
         elif lost:
             said.append("Without the items that failed the error cannot be kept.")
+    cancelled = _cancelled(survey) if goal.error is not None and goal.relative and total >= survey.strata.n else 1.0
+    if cancelled < CANCELLED:
+        said.append(
+            f"Gains and losses cancel: the total is {cancelled:.1%} of what its rows add up to without their signs, and a "
+            "relative error of so little needs every row. An absolute error needs fewer."
+        )
     if not survey.table.lines().any() and total < survey.strata.n:
         said.append(f"No match was seen in {total} items; {unseen:.0f} items may hold one.")
     return tuple(said)
+
+
+def _cancelled(survey: Survey) -> float:
+    """The total as a share of the sum of the absolute values; 1 where there is more than one total, or none."""
+    if len(survey.keys) != 1 or survey.table.kinds != ("sum",):
+        return 1.0
+    y, _ = survey.table.column(0, 0)
+    known, _ = survey.constants(0, 0)
+    size = float(np.abs(y).sum()) + abs(known)
+    return abs(float(y.sum()) + known) / size if size > 0 else 1.0
 
 
 def _whole(y: Floats, d: Floats | None, known_y: float, known_d: float) -> float:
