@@ -5,6 +5,7 @@ The blocks of a page share one interpreter, one notebook, one shell and one empt
 - ``python`` is executed; ``pycon`` is a session whose output must be as shown;
 - ``aidb`` is what a person sees at the shell's prompt, ``aidb> `` and `` ...> `` before what they typed;
 - ``console`` is commands behind ``$ ``: ``aidb``, run here, or ``pytest`` on a file that the page has written;
+- ``bash`` is run by that shell, and shows nothing;
 - ``ipython`` is a cell of a notebook, with its output as text below ``Out:``;
 - ``sql`` is statements of ours, which are read: models and connectors exist and know their options. If the first line is
   ``-- run``, they are also run, in the connection ``con``;
@@ -14,6 +15,7 @@ Seconds may differ, and dates; all else may not but where the page itself writes
 
 - ``<!-- not run: reason -->`` needs what a test does not have. SQL is still read.
 - ``<!-- at length: reason -->`` is run by ``python -m tests.docs.full`` only.
+- ``<!-- numbers vary: reason -->`` compares all but the numbers.
 - ``<!-- file: name -->`` writes the block's text to a file, and runs nothing.
 """
 
@@ -26,9 +28,11 @@ import linecache
 import os
 import re
 import shlex
+import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -41,10 +45,13 @@ from aidb.sql.statements import CreateBlobTable, CreateModel, Native
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-_VARIES = re.compile(r"\d[\d,]*\.\d+ s\b|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?")
+_VARIES = re.compile(r"\d[\d,]*\.\d+ ?s\b|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?|-{3,}")
+_NUMBERS = re.compile(r"\d[\d,.]*%?|-{2,}")
 _BLOCK = re.compile(r"(?:<!-- (.*?) -->\n)?^```([\w-]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FOR_EYES = ("text", "toml", "json", "html")
-KINDS = {"python", "pycon", "aidb", "console", "ipython", "sql", *_FOR_EYES}
+_RAISED = re.compile(r"Traceback \(most recent call last\):\n(?:^\s.*\n)*(.*)", re.MULTILINE | re.DOTALL)
+_PROMPTED = r"^(aidb> .*\n(?: \.\.\.> .*\n)*)((?:(?!aidb> ).*\n)*)"
+KINDS = {"python", "pycon", "aidb", "console", "bash", "ipython", "sql", *_FOR_EYES}
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,7 @@ class Page:
     def problems(self) -> list[str]:
         """Blocks of a kind that nothing checks, and fences that are no block."""
         found = [f"{b}: unknown language" for b in self.blocks if b.language not in KINDS]
-        known = ("not run", "at length", "file")
+        known = ("not run", "at length", "file", "numbers vary")
         found += [
             f"{b}: what does <!-- {b.comment} --> mean?"
             for b in self.blocks
@@ -96,11 +103,24 @@ class Page:
         return found
 
 
-class Times(doctest.OutputChecker):
-    """Compares output as doctest does, whatever the seconds and dates."""
+@dataclass(frozen=True)
+class Turn:
+    """Something typed, as it stands in its block, with what the page shows of the answer and what was answered."""
 
-    def check_output(self, want: str, got: str, optionflags: int) -> bool:
-        return super().check_output(_VARIES.sub("#", want), _VARIES.sub("#", got), optionflags)
+    typed: str
+    expected: str
+    got: str
+    line: int
+    varies: re.Pattern[str] = _VARIES
+
+    @property
+    def same(self) -> bool:
+        """Are they the same, but for what varies? Blanks count as one, and ``...`` stands for anything."""
+        want, got = self.expected, self.got
+        raised = _RAISED.match(want), _RAISED.match(got)
+        if raised[0] and raised[1]:
+            want, got = raised[0][1], raised[1][1]
+        return doctest.OutputChecker().check_output(self.varies.sub("#", want), self.varies.sub("#", got), FLAGS)
 
 
 class Reader:
@@ -112,19 +132,47 @@ class Reader:
         self._shell: Any = None
         self._notebook: Any = None
 
-    def run(self) -> int:
-        """Run the whole page; gives the number of blocks that were run. AssertionError says where and what."""
-        done = 0
-        surroundings = {"COLUMNS": "110", "XDG_CONFIG_HOME": str(self._folder / ".config")}
+    def run(self) -> Iterator[tuple[Block, list[Turn]]]:
+        """Run the page, block by block; gives each that was run, with its turns."""
+        surroundings = {"COLUMNS": "110", "LINES": "24", "XDG_CONFIG_HOME": str(self._folder / ".config")}
+        path, modules = sys.path.copy(), set(sys.modules)
         with contextlib.chdir(self._folder), mock.patch.dict(os.environ, surroundings):
+            sys.path.insert(0, str(self._folder))  # a page imports what it has written
             try:
                 for block in self._page.blocks:
-                    done += self._one(block)
+                    if self._wanted(block):
+                        turns = getattr(self, f"_{block.language}")(block)
+                        varies = _NUMBERS if block.says("numbers vary") else _VARIES
+                        yield block, [replace(turn, varies=varies) for turn in turns]
             finally:
-                self.close()
+                self._close()
+                sys.path[:] = path
+                for name in set(sys.modules) - modules:
+                    if str(self._folder) in (getattr(sys.modules[name], "__file__", None) or ""):
+                        del sys.modules[name]
+
+    def check(self) -> int:
+        """Run the page; gives the number of blocks. AssertionError for the first answer that is not as shown."""
+        done = 0
+        for _, turns in self.run():
+            done += 1
+            for turn in turns:
+                said = f"--- typed\n{turn.typed}--- shown\n{turn.expected}--- answered\n{turn.got}"
+                assert turn.same, f"{self._page.path.name}, line {turn.line}\n{said}"
         return done
 
-    def close(self) -> None:
+    def _wanted(self, block: Block) -> bool:
+        if block.language == "sql":
+            check_statements(block.text)
+        if name := block.says("file"):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(block.text, encoding="utf-8")
+            return False
+        if block.says("not run") or (block.says("at length") and not self._length):
+            return False
+        return block.language not in _FOR_EYES and (block.language != "sql" or block.text.startswith("-- run"))
+
+    def _close(self) -> None:
         """Close what the page left open."""
         if self._notebook is not None:
             self._notebook.close()
@@ -134,68 +182,69 @@ class Reader:
         if con is not None and hasattr(con, "close"):
             con.close()
 
-    def _one(self, block: Block) -> bool:
-        where = f"{self._page.path.name}, line {block.line}"
-        if block.language == "sql":
-            check_statements(block.text)
-        if name := block.says("file"):
-            Path(name).write_text(block.text, encoding="utf-8")
-            return False
-        if block.says("not run") or (block.says("at length") and not self._length):
-            return False
-        if block.language in _FOR_EYES or (block.language == "sql" and not block.text.startswith("-- run")):
-            return False
-        getattr(self, f"_{block.language}")(block, where)
-        return True
-
-    def _python(self, block: Block, where: str) -> None:
+    # ---- one kind of block each
+    def _python(self, block: Block) -> Iterator[Turn]:
         # A function that becomes a model is identified by its source, which is found here.
-        name = f"<{where}>"
+        name = f"<{self._page.path.name}, line {block.line}>"
         linecache.cache[name] = (len(block.text), None, block.text.splitlines(keepends=True), name)
         exec(compile(block.text, name, "exec"), self.names)
+        yield from ()
 
-    def _pycon(self, block: Block, where: str) -> None:
-        test = doctest.DocTestParser().get_doctest(block.text, {}, where, str(self._page.path), block.line - 1)
-        test.globs = self.names
+    def _pycon(self, block: Block) -> Iterator[Turn]:
+        examples = doctest.DocTestParser().get_examples(block.text)
+        lines = block.text.splitlines(keepends=True)
+        assert examples, block
+        for example in examples:
+            typed = "".join(lines[example.lineno : example.lineno + example.source.count("\n")])
+            yield Turn(typed, example.want, self._answer(example.source), block.line + example.lineno)
+
+    def _answer(self, source: str) -> str:
+        """What Python's prompt would show."""
         said = io.StringIO()
-        runner = doctest.DocTestRunner(Times(), verbose=False, optionflags=FLAGS)
-        runner.run(test, out=said.write, clear_globs=False)
-        assert runner.tries > 0, where
-        assert not runner.failures, said.getvalue()
+        try:
+            with contextlib.redirect_stdout(said), mock.patch("sys.displayhook", sys.__displayhook__):
+                exec(compile(source, "<page>", "single"), self.names)
+        except Exception as e:
+            said.write(f"Traceback (most recent call last):\n    ...\n{''.join(traceback.format_exception_only(e))}")
+        return said.getvalue()
 
-    def _sql(self, block: Block, where: str) -> None:
+    def _sql(self, block: Block) -> Iterator[Turn]:
         for statement, _ in split(block.text):
             self.names["con"].execute(statement)
+        yield from ()
 
-    def _console(self, block: Block, where: str) -> None:
-        commands = re.findall(r"^\$ (.*(?:\\\n.*)*)\n((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE)
-        assert commands, where
-        for command, expected in commands:
-            words = shlex.split(command.replace("\\\n", " "), comments=True)
-            assert words[0] in ("aidb", "pytest"), f"{where}: {command}"
-            self._same(expected, _aidb(words[1:]) if words[0] == "aidb" else _pytest(words[1:]), where)
+    def _console(self, block: Block) -> Iterator[Turn]:
+        for found in re.finditer(r"^(\$ (?:.*\\\n)*.*\n)((?:(?!\$ ).*\n)*)", block.text, re.MULTILINE):
+            words = shlex.split(found[1][2:].replace("\\\n", " "), comments=True)
+            assert words[0] in ("aidb", "pytest"), found[1]
+            got = _aidb(words[1:]) if words[0] == "aidb" else _pytest(words[1:])
+            yield Turn(found[1], found[2], got, self._line(block, found))
 
-    def _aidb(self, block: Block, where: str) -> None:
+    def _bash(self, block: Block) -> Iterator[Turn]:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+        run = subprocess.run(
+            ["bash", "-e", "-c", block.text], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        yield from ()
+
+    def _aidb(self, block: Block) -> Iterator[Turn]:
         from aidb.surfaces.commands import is_command, perform
         from aidb.surfaces.session import Failed
 
-        turns = re.findall(r"^aidb> (.*\n(?:^ +\.\.\.> .*\n)*)((?:(?!aidb> ).*\n)*)", block.text, re.MULTILINE)
-        assert turns, where
-        said = io.StringIO()
-        session = self._session(said, where)
-        for typed, expected in turns:
-            text = re.sub(r"^ +\.\.\.> ", "", typed, flags=re.MULTILINE).strip()
-            said.seek(0)
-            said.truncate()
+        for found in re.finditer(_PROMPTED, block.text, re.MULTILINE):
+            said = io.StringIO()
+            session = self._session(said)
+            text = re.sub(r"^(aidb| \.\.\.)> ", "", found[1], flags=re.MULTILINE).strip()
             with contextlib.suppress(Failed):  # what was wrong has been said
                 if is_command(text):
                     perform(session, text)
                 else:
                     for sql, _ in split(text):
                         session.run(sql)
-            self._same(expected, said.getvalue(), f"{where}: {text}")
+            yield Turn(found[1], found[2], said.getvalue(), self._line(block, found))
 
-    def _session(self, said: io.StringIO, where: str) -> Any:
+    def _session(self, said: io.StringIO) -> Any:
         """The shell that the page's prompt is, on the database that ``$ aidb FILE`` opened."""
         if self._shell is None:
             from aidb.connection import connect
@@ -203,24 +252,19 @@ class Reader:
 
             opened = re.findall(r"^\$ aidb (\S+)$", self._page.text, re.MULTILINE)
             self._shell = Session(connect(opened[0] if opened else ":memory:"), said, said, form="table")
-        self._shell.err = said
-        self._shell.out = said
-        self._shell._writer.out = said
+        self._shell.err = self._shell.out = self._shell._writer.out = said
         return self._shell
 
-    def _ipython(self, block: Block, where: str) -> None:
+    def _ipython(self, block: Block) -> Iterator[Turn]:
         from tests.notebook_cells import Notebook
 
         if self._notebook is None:
             self._notebook = Notebook(self.names)
-        cell, _, expected = block.text.partition("Out:\n")
-        said = self._notebook.run(cell)
-        if "Out:\n" in block.text:
-            self._same(expected, said, where)
+        cell, shown, expected = block.text.partition("Out:\n")
+        yield Turn(cell + shown, expected, self._notebook.run(cell), block.line)
 
-    def _same(self, expected: str, got: str, where: str) -> None:
-        # Trailing blanks of a table's columns are nobody's business.
-        assert Times().check_output(expected, got, FLAGS), f"{where}\n--- shown\n{expected}\n--- said\n{got}"
+    def _line(self, block: Block, found: re.Match[str]) -> int:
+        return block.line + block.text[: found.start()].count("\n")
 
 
 def _aidb(arguments: list[str]) -> str:
@@ -235,10 +279,8 @@ def _aidb(arguments: list[str]) -> str:
 
 def _pytest(arguments: list[str]) -> str:
     """The last line of what pytest says."""
-    import subprocess
-
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.getcwd()]), "PYTEST_ADDOPTS": ""},
         capture_output=True,
         text=True,

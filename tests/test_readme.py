@@ -20,7 +20,7 @@ def test_every_block_is_of_a_kind_that_is_checked() -> None:
 def test_sessions_give_the_output_that_is_shown(tmp_path: Path) -> None:
     for needed in ("skimage", "cv2", "pandas"):
         pytest.importorskip(needed, reason="the first session needs pip install 'aidb[demo,df]'")
-    assert Reader(README, tmp_path).run() >= 6
+    assert Reader(README, tmp_path).check() >= 6
 
 
 def test_commands_that_are_not_run_exist() -> None:

@@ -20,10 +20,8 @@ def report_of(
     calls = Counter({m: control.calls[m] for m in dict.fromkeys([*models, *control.calls])})
     failed = control.failed.total()
     if failed:
-        notes = (
-            *notes,
-            f"{failed} item{' was' if failed == 1 else 's were'} left out, as they failed: see aidb.errors, RETRY FAILED",
-        )
+        left_out = "1 item was left out, as it" if failed == 1 else f"{failed} items were left out, as they"
+        notes = (*notes, f"{left_out} failed: see aidb.errors, RETRY FAILED")
     if plan is not None and plan.fallback:
         notes = (*notes, f"everything was materialised: {plan.fallback}")
     return Report(
