@@ -28,6 +28,7 @@ _OPERAND_FOLLOWS = words(
     "SELECT DISTINCT WHERE AND OR NOT ON BY HAVING QUALIFY IN LIKE ILIKE BETWEEN IS CASE WHEN THEN ELSE SET ALL EXCEPT PROXY "
     "VALUES"
 )
+_BEGIN_MORE = words("CREATE DROP SHOW REFRESH RETRY ALTER EXPORT CHECK")
 _QUERIES = words("SELECT FROM WITH EXPLAIN VALUES SHOW TABLE")
 _PATH_FOLLOWS = frozenset(("FROM", "JOIN", "TO", "COPY", "ATTACH", ",", "(", "=", "IMPORT", "EXPORT", "LOAD"))
 
@@ -141,7 +142,7 @@ def _offers(spot: _Spot, names: Vocabulary) -> Iterator[tuple[str, Iterable[str]
         yield from special
         return
     yield "phrase", _begun(spot)
-    if len(spot.before) == 1 and spot.key(-1) in ("CREATE", "DROP", "SHOW", "REFRESH", "RETRY", "ALTER"):
+    if len(spot.before) == 1 and spot.key(-1) in _BEGIN_MORE:
         return
     if spot.keys("EXPLAIN") or spot.keys("ANALYZE") or spot.keys("EXPLAIN", "COST"):
         yield "statement", _phrases(spot, ("SELECT", "FROM", "WITH"))
@@ -203,7 +204,14 @@ def _of_definitions(spot: _Spot, names: Vocabulary) -> Iterator[tuple[str, Itera
     kinds = {t.key for t in spot.before}
     if verb in ("SET", "RESET") and len(spot.before) == 1:
         yield "setting", _plain(spot, names.settings)
-    elif verb in ("DROP", "REFRESH", "RETRY") and last in ("MODEL", "FOR", "EXISTS", "TABLE", "PROXY", "INDEX"):
+    elif verb in ("DROP", "REFRESH", "RETRY", "EXPORT") and last in (
+        "MODEL",
+        "FOR",
+        "EXISTS",
+        "TABLE",
+        "PROXY",
+        "INDEX",
+    ):
         if "MODEL" in kinds or last == "FOR":
             yield "model", _named(spot, names.models)
         if "BLOB" in kinds:

@@ -138,6 +138,14 @@ def test_a_database_that_can_not_be_opened_behind_the_prompt_is_said() -> None:
             converse(Opening(make), Config(), DummyOutput())
 
 
+def test_with_no_terminal_to_show_a_prompt_on_lines_are_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = Streams()
+    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT 1\nAS a;\n.mode json\nSELECT 2 AS b;\nhalf a statement"))
+    with aidb.connect() as con:
+        converse(Opening(lambda: Session(con, streams.out, streams.err, form="csv")), Config())
+    assert streams.out.getvalue() == 'a\n1\n[{"b": 2}]\n'
+
+
 # ---- history
 def test_history_is_private_holds_no_secrets_and_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "state" / "history"
