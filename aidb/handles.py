@@ -60,15 +60,18 @@ class Handle:
         return hash(self.ref)
 
     def _repr_png_(self) -> builtins.bytes | None:
-        """Show pictures in a notebook."""
+        """Show pictures in a notebook; of one that can't be read there is nothing to show."""
         if self.ref.media != "image":
             return None
         import io
 
         from PIL import Image
 
+        try:
+            picture = Image.fromarray(self.array())
+        except DataError:
+            return None
         out = io.BytesIO()
-        picture = Image.fromarray(self.array())
         picture.thumbnail((640, 640))
         picture.save(out, "PNG")
         return out.getvalue()

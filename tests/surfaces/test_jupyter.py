@@ -333,6 +333,15 @@ def test_every_cursor_is_shown_whoever_executed_it(notebook: Notebook) -> None:
     assert "Cursor" in notebook.told
 
 
+def test_a_handle_shows_what_it_refers_to_or_why_it_can_not(notebook: Notebook) -> None:
+    con = pictures(notebook)
+    notebook.names["items"] = [row[0] for row in con.execute("SELECT image FROM pics ORDER BY image_id").fetchall()]
+    assert '<img width="60" height="40"' in notebook.html("items[0]")
+    assert "can&#x27;t be decoded" in notebook.html("items[1]")
+    assert notebook.names["items"][0]._repr_png_().startswith(b"\x89PNG")
+    assert notebook.names["items"][1]._repr_png_() is None
+
+
 # ---- mistakes
 
 

@@ -14,6 +14,7 @@ from aidb.connection import Connection
 from aidb.cursor import Cursor
 from aidb.errors import Error, OperationalError, ProgrammingError
 from aidb.exec.control import Progress
+from aidb.handles import Handle
 from aidb.sql.parse import split
 from aidb.surfaces.explaining import Place
 from aidb.surfaces.interrupting import interruptible
@@ -140,6 +141,7 @@ def load(shell: InteractiveShell) -> None:
         printer.text(f"<aidb connection: {con.engine.database.path if is_open(con) else 'closed'}>")
 
     formatters["text/html"].for_type(Cursor, rich)
+    formatters["text/html"].for_type(Handle, table.item)
     formatters["text/plain"].for_type(Cursor, plain)
     formatters["text/plain"].for_type(Connection, connection)
     magics.matcher = matcher(magics.connections, magics.variables)
@@ -176,5 +178,6 @@ def unload(shell: InteractiveShell) -> None:
         shell.magics_manager.magics[kind].pop("aidb", None)
     formatters = _formatters(shell)
     formatters["text/html"].pop(Cursor, None)
+    formatters["text/html"].pop(Handle, None)
     formatters["text/plain"].pop(Cursor, None)
     formatters["text/plain"].pop(Connection, None)

@@ -15,12 +15,13 @@ from aidb.surfaces.pictures.tiles import Layout
 
 if TYPE_CHECKING:
     from aidb.cursor import Cursor
+    from aidb.handles import Handle
 
 ROWS = 50
 """Rows that are shown where nothing else was asked for."""
 BYTES = 4_000_000
 """Of the pictures in one table: a notebook that is saved keeps them."""
-_SIDES = (220, 160)
+_SIDES, _LARGE = (220, 160), 640
 _LONGEST = 500  # characters of a cell
 
 # A notebook has rules of its own for tables, which the doubled class outweighs.
@@ -59,6 +60,12 @@ def table(cursor: Cursor, rows: int = ROWS, room: int = BYTES) -> str:
         foot.insert(0, html.escape("; ".join(said)))
     parts.append(f'<p class="foot">{"<br>".join(foot)}</p></div>')
     return "\n".join(parts)
+
+
+def item(handle: Handle) -> str:
+    """One picture, text or sound in HTML, or why it can't be shown."""
+    [(_, look)] = looks([(handle, ())], (_LARGE, _LARGE))
+    return f'<div class="aidb">{_STYLE}{element(handle.ref, look, Room(BYTES))}</div>'
 
 
 def footer(cursor: Cursor) -> list[str]:
