@@ -209,5 +209,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None and self._engine is not None:
+            self._engine.streams.end("the block that read them has ended by an error")
         self.close()

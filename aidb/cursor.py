@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from aidb import bulk, errors
@@ -17,6 +18,7 @@ from aidb.spi.content import CONTENT_SQL
 from aidb.sql.many import ManyRows, many_rows
 from aidb.sql.parse import parse, split
 from aidb.sql.statements import Query
+from aidb.storage.growing import Growing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +36,9 @@ _ROWS_PER_BATCH = 65_536
 
 class Cursor:
     """Runs statements and hands out their rows. ``report`` says what the last one cost.
+
+    The first rows of a long scan may come while models are at work (``aidb.stream``). Fetching then runs them, and may raise
+    what `execute` raises; whatever needs all rows, such as `rowcount`, `report` and `arrow`, waits for the last one.
 
     A cursor belongs to one thread at a time; only `cancel` may be called from another one.
     """
@@ -72,7 +77,15 @@ class Cursor:
                 if statements:
                     self._outcome = _run(engine, statements[-1], parameters)
                     self.message = self._outcome.message
+                    self._go_on(self._outcome.answer)
         return self
+
+    def _go_on(self, answer: Answer) -> None:
+        """Let rows that are still to come be found in turns of this cursor, so that `cancel` stops that too."""
+        if isinstance(answer, Growing):
+            me = weakref.ref(self)  # a stream is given up once nobody holds what reads it
+            turn = self.connection.turn
+            answer.within = lambda: nullcontext() if (cursor := me()) is None else turn(cursor, None)
 
     def executemany(self, sql: str, parameters: Iterable[Parameters]) -> Cursor:
         """Run one statement, which is no query, for each set of parameters; no rows are kept.
@@ -253,9 +266,11 @@ class Cursor:
         if not content:
             return answer.tuples()
         connector = self.connection.engine.connectors.get
-        return (
-            tuple(handle(v, connector) if i in content else v for i, v in enumerate(row)) for row in answer.tuples()
-        )
+
+        def shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(handle(v, connector) if i in content else v for i, v in enumerate(row))
+
+        return map(shown, answer.tuples())  # no generator: one that has raised says that it is at its end
 
     # ---- row by row
     def _left(self) -> Iterator[tuple[Any, ...]]:

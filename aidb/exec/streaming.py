@@ -73,10 +73,11 @@ def begin(
     few = 0 if questions.settings.stream == "on" else MANY
     if plan.fallback is not None or sum(items.num_rows for items in wanted.values()) <= few:
         return None
-    shared = questions.database.shared
-    touched = questions.database.touched(questions.bound.bare)
-    if touched is None or (shared.connections > 1 and any(not n.startswith(f"{INTERNAL}.") for n in touched)):
-        return None  # nobody would tell us what another connection does to DuckDB's own tables
+    if questions.database.shared.connections > 1:
+        # Nobody would tell us what another connection writes into DuckDB's own tables.
+        touched = questions.database.touched(questions.bound.bare)
+        if touched is None or any(not n.startswith(f"{INTERNAL}.") for n in touched):
+            return None
     portions = Portions.of(questions.sql, questions.relations)
     if portions is None:
         return None
