@@ -192,6 +192,15 @@ def test_version_and_help_load_nothing_heavy(aidb_: Aidb, program: Program) -> N
     assert not loaded & {"duckdb", "sqlglot", "pyarrow", "numpy", "rich"}
 
 
+def test_the_prompt_waits_for_nothing_heavy() -> None:
+    """What plans queries is loaded behind it."""
+    code = "import sys; import aidb.surfaces.prompt, aidb.surfaces.history, aidb.surfaces.highlighting; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "prompt_toolkit" in loaded
+    assert not loaded & {"duckdb", "sqlglot", "pyarrow", "numpy", "rich"}
+
+
 def test_the_demo_is_a_command(aidb_: Aidb) -> None:
     assert "DIR" in aidb_("demo", "--help").out
 
