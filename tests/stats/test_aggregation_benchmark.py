@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import aggregation
+from benchmarks import aggregation, aggregation_groups
 from benchmarks.populations import make, names, read
 from benchmarks.rivals import RIVALS
 
@@ -75,3 +75,15 @@ def test_the_rules_of_others_come_near_the_truth(name: str) -> None:
     found = [RIVALS[name](p, 0.1, 0.05, np.random.default_rng(t)) for t in range(5)]
     assert np.mean([a.value for a in found]) == pytest.approx(p.truth, rel=0.1)
     assert all(0 < a.calls < p.n for a in found)
+
+
+def test_groups_and_several_aggregates_have_a_benchmark_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert aggregation_groups.main(["--only", "three", "--trials", "3", "--error", ".2", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["case"] == "three"
+    assert 0 < found["calls"] < found["rows"]
+    assert found["together"] <= 1
+    table = aggregation_groups.Table()
+    assert table.truth(("count",), True).sum() == table.truth(("count",), False).sum()
+    with pytest.raises(SystemExit):
+        aggregation_groups.main(["--only", "nothing"])
