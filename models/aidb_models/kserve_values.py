@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from aidb.protocol.columns import FORM, ROW, TYPE, VALID, from_tensor, to_tensors
+from aidb.protocol.columns import FORM, ROW, TYPE, VALID, from_tensor, natural_type, to_tensors
 from aidb.protocol.tensors import DTYPES, Malformed, Tensor
-from aidb.spi import Input, ItemError, Values, duckdb_type
+from aidb.spi import Input, ItemError, Values, arrow_type, duckdb_type
 from aidb_models.kserve_schema import Schema, Wire
 from aidb_models.pictures import Preparation, rgb
 
@@ -61,6 +61,12 @@ class Writer:
         if self._schema.is_ours:
             said: dict[str, object] = {} if given.type is not None else {TYPE: duckdb_type(values.type)}
             return to_tensors(wire.name, values, said)
+        if wire.datatype in DTYPES:
+            target = arrow_type(given.type or natural_type(wire.datatype, [-1, *wire.item]))
+            try:
+                values = values if values.type == target else values.cast(target)
+            except pa.ArrowException as e:
+                raise ItemError(f"input {wire.name}: {values.type} is no {target}: {e}") from None
         [tensor, *_] = to_tensors(wire.name, values)
         if isinstance(tensor.data, np.ndarray) and wire.datatype in DTYPES:
             data = tensor.data.astype(DTYPES[wire.datatype], copy=False)
