@@ -64,8 +64,8 @@ def _intervals(report: Report) -> Iterator[str]:
             yield f"{column} lies {_between(found)}{_sure(report)}"
             continue
         told = [f"{group}: {_between(pair)}" for group, pair in list(found.items())[:_GROUPS]]
-        more = f"; {len(found) - _GROUPS:,} more groups are in aidb.queries" if len(found) > _GROUPS else ""
-        yield f"{column} lies{_sure(report)}, for all groups together, {'; '.join(told)}{more}"
+        told += [f"{len(found) - _GROUPS:,} more groups are in aidb.queries"] if len(found) > _GROUPS else []
+        yield "\n  ".join([f"{column} lies{_sure(report)}, for all groups together:", *told])
 
 
 def _between(pair: Any) -> str:

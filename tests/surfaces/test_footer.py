@@ -35,11 +35,11 @@ def test_an_estimate_by_groups() -> None:
         intervals={"owls": {0: (4597.02, 5456.77), "b": (0.0, 0.25)}},
     )  # fmt: skip
     assert worth(report) == [
-        "owls lies with probability 95%, for all groups together, 0: between 4,597 and 5,457; b: between 0 and 0.25 "
+        "owls lies with probability 95%, for all groups together:\n  0: between 4,597 and 5,457\n  b: between 0 and 0.25 "
         "(asymptotic: this rests on an approximation; method asr, 6,355 labels, proxy hint, seed 1)"
     ]
     many = Report(mode="asymptotic", probability=0.95, intervals={"n": dict.fromkeys(range(30), (1, 2))})
-    assert "; 22 more groups are in aidb.queries (" in worth(many)[0]
+    assert "\n  22 more groups are in aidb.queries (" in worth(many)[0]
 
 
 @pytest.mark.parametrize(

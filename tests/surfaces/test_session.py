@@ -89,7 +89,7 @@ def test_a_reader_that_has_enough_costs_no_further_calls(session: Session) -> No
     assert len(seen) < 20  # of 20 batches
 
 
-def test_ctrl_c_while_rows_are_written(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_rows_are_written(session: Session) -> None:
     """The main thread is in the writer, where no model and no query of DuckDB's is there to be interrupted."""
     session.out = Slow()
     session._writer.out = session.out
@@ -107,7 +107,7 @@ class Slow(io.StringIO):
     pressed = False
 
     def write(self, text: str) -> int:
-            if not self.pressed and threading.current_thread() is threading.main_thread():
+        if not self.pressed and threading.current_thread() is threading.main_thread():
             self.pressed = True
             signal.raise_signal(signal.SIGINT)
         return super().write(text)
