@@ -24,9 +24,15 @@ class File:
 
     def __init__(self, path: Path, form: str) -> None:
         self.path = path
-        self.form = SUFFIXES.get(path.suffix.lower(), form)
         self._out: TextIO | None = None
         self._writer: Writer | None = None
+        self.choose(form)
+
+    def choose(self, form: str) -> None:
+        """How results are written from now on, unless the file's name says it."""
+        self.form = SUFFIXES.get(self.path.suffix.lower(), form)
+        if self._writer is not None:
+            self._writer.form = self.form
 
     def write(self, result: Result) -> str | None:
         """Write one result below the others; gives a note if something of it was left out."""

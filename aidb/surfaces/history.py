@@ -23,9 +23,8 @@ class History(FileHistory):
         self._usable = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            os.fchmod(descriptor, 0o600)
-            os.close(descriptor)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600))
+            path.chmod(0o600)
             self._cut()
         except OSError as wrong:
             self._give_up(wrong)

@@ -65,6 +65,9 @@ class Session:
         if form not in FORMATS:
             raise ValueError(form)
         self._writer.form = form
+        for file in (self._once, self._output):
+            if file is not None:
+                file.choose(form)
 
     # ---- what is said
     def say(self, text: str) -> None:

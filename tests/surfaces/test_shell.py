@@ -288,6 +288,13 @@ def test_results_go_to_files_in_the_form_that_their_names_say(aidb_: Aidb, tmp_p
     assert f"the next result goes to {one}, as parquet" in done.err
 
 
+def test_mode_holds_for_files_whose_name_says_nothing(aidb_: Aidb, tmp_path: Path) -> None:
+    script = "SELECT 1 AS a;\n.mode json\nSELECT 2 AS b;\n"
+    assert aidb_("-csv", "-c", f".output {tmp_path}/x\n{script}.output {tmp_path}/x.tsv\n{script}").code == 0
+    assert (tmp_path / "x").read_text() == 'a\n1\n[{"b": 2}]\n'
+    assert (tmp_path / "x.tsv").read_text() == "a\n1\nb\n2\n"
+
+
 def test_a_statement_that_fails_leaves_the_file_alone(aidb_: Aidb, tmp_path: Path) -> None:
     kept = tmp_path / "kept.csv"
     kept.write_text("what was there before")
