@@ -23,7 +23,7 @@ def bars(*, notebook: bool) -> Iterator[Callable[[Progress], None]]:
             if now.seconds < _SOON:
                 return
             bar = shown[now.model] = _bar(now, notebook=notebook)
-        bar.total = now.total
+        _resize(bar, now.total)
         said = {"failed": now.failed or None, "cost": f"{now.cost:.4g}" if now.cost else None}
         bar.set_postfix({name: value for name, value in said.items() if value is not None}, refresh=False)
         bar.update(now.done - bar.n)
@@ -33,6 +33,16 @@ def bars(*, notebook: bool) -> Iterator[Callable[[Progress], None]]:
     finally:
         for bar in shown.values():
             bar.close()
+
+
+def _resize(bar: Any, total: int | None) -> None:
+    """Items turn up while models run."""
+    if bar.total == total:
+        return
+    bar.total = total
+    widget = getattr(bar, "container", None)
+    if widget is not None and total:
+        widget.children[1].max = total
 
 
 def _bar(now: Progress, *, notebook: bool) -> Any:
