@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -163,7 +165,7 @@ def _obey(chosen: argparse.Namespace, config: Config, form: str, out: TextIO) ->
     from aidb.surfaces.session import Failed
 
     session = _open(chosen, config, form, out)
-    with session.connection:
+    with _patience() as leaving, session.connection:
         try:
             _prepare(session, chosen.init, chosen.cmd)
             work: list[tuple[str, str]] = chosen.work or [("file", "-")]
@@ -180,7 +182,23 @@ def _obey(chosen: argparse.Namespace, config: Config, form: str, out: TextIO) ->
             return failed.code
         finally:
             session.send(None)
+            leaving()
     return 0
+
+
+@contextmanager
+def _patience() -> Iterator[Callable[[], None]]:
+    """What it gives is called when the connection is about to be closed: if that takes long, it is said why."""
+
+    def say() -> None:
+        print("waiting for what is in flight at a model, to keep it (Ctrl-C to leave it)", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(1.0, say)
+    timer.daemon = True
+    try:
+        yield timer.start
+    finally:
+        timer.cancel()
 
 
 def _prepare(session: Session, init: str | Path | None, commands: Sequence[str]) -> None:
@@ -263,7 +281,9 @@ def _close(opening: Opening[Session]) -> None:
         return
     session = opening.get()
     session.send(None)
-    session.connection.close()
+    with _patience() as leaving:
+        leaving()
+        session.connection.close()
 
 
 def _wrong_usage(chosen: argparse.Namespace) -> str | None:
