@@ -3,8 +3,9 @@
 One procedure for dense and sparse data. Where the proxy explains the values it is a regression estimator, where
 matches are rare it is a stratified sample with a bound on what was not seen; the evidence decides, not a switch.
 The intervals are asymptotic: a variance from the sample, Student's t with degrees of freedom by the kurtosis
-(Satterthwaite), a second-order correction for skewness (Hall 1992, section 3.10), and pseudo-observations for strata
-that showed nothing.
+(Satterthwaite), a second-order correction for skewness (Hall 1992, section 3.10), and pseudo-observations in every
+block of strata, more where nothing was seen. These are the price of stopping by what was seen: a rule that stops when
+its own standard error is small stops too soon where few matches were seen by chance.
 """
 
 from __future__ import annotations
