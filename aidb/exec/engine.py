@@ -295,10 +295,18 @@ class Engine:
                 return report
 
             if may_stream(self.settings, control.limits, plan):
-                wanted = plan.wanted(lambda sql, given: self.database.query(sql, dict(given)))
+                try:
+                    wanted = plan.wanted(lambda sql, given: self.database.query(sql, dict(given)))
+                except Interrupted as e:
+                    raise Interrupted(str(e), told(False)) from e
                 questions = self._questions(bound, parameters, control, statement.core)
                 stream = streaming.begin(
-                    questions, plan, wanted, bound.final, lambda: self._resumed(control, bound), told
+                    questions,
+                    plan,
+                    wanted,
+                    lambda: bind(statement.core, self.registry.snapshot(), Functions(self.registry)),
+                    lambda: self._resumed(control, bound),
+                    told,
                 )
                 if stream is not None:
                     return Outcome(self.streams.add(stream), stream.report)

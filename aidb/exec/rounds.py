@@ -26,7 +26,7 @@ NO_GAIN = 0.95
 """From this share of survivors on nothing is gained by running a fill before others."""
 
 FIRST_BATCH = 16
-"""Items of the first round of a statement that may stop early."""
+"""Items of the first rounds of a statement that may stop early, at most; fewer at first for a smaller LIMIT."""
 
 
 class Materialiser(Protocol):
@@ -166,7 +166,7 @@ class _Rounds:
         if len(wanted) == 1 or self.plan.fallback is not None:
             return list(wanted)
         survive = {f: self.known[f] if f in self.known else self._survivors(f) for f in wanted}
-        self.shares.update((f, survive[f]) for f in wanted if f in self.done)
+        self.shares.update((f, survive[f]) for f in wanted if f in self.done and self.done[f].num_rows >= PILOT)
         filters = [f for f in wanted if survive[f] < NO_GAIN]
         if not filters:
             return list(wanted)
@@ -185,7 +185,7 @@ class _Rounds:
 
     def _run_until_enough(self) -> bool:
         """Run small batches, deepest fill first, until LIMIT is met; returns whether it was."""
-        batch = FIRST_BATCH
+        batch = min(FIRST_BATCH, self.plan.limit or FIRST_BATCH)  # for one row one item may do
         while not self.plan.is_enough(self.engine.query):
             wanted = self.plan.first_wanted(self.engine.query, batch)
             if not wanted or self.plan.limit is None:
@@ -195,7 +195,7 @@ class _Rounds:
             fill, keys = self._next(wanted)
             self._materialise([(fill, keys.slice(0, batch))])
             # A growing batch keeps the number of rounds small, a slowly growing one what runs in vain.
-            batch = max(min(FIRST_BATCH, self.engine.batch_size(fill)), self.done[fill].num_rows // 4)
+            batch = max(min(FIRST_BATCH, self.engine.batch_size(fill), 2 * batch), self.done[fill].num_rows // 4)
         return True
 
     def _next(self, wanted: dict[Fill, pa.Table]) -> tuple[Fill, pa.Table]:

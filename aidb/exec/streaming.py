@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 
 import pyarrow as pa
 
@@ -25,11 +26,12 @@ from aidb.exec.control import Limits
 from aidb.exec.guarantees.questions import Questions
 from aidb.exec.rounds import run_rounds
 from aidb.exec.settings import Settings
+from aidb.plan import parameters as bind_parameters
 from aidb.plan.calls import CallPlan, plan_calls
-from aidb.plan.parameters import Bound
 from aidb.plan.portions import Portions
 from aidb.plan.unit import root_of, units_of
 from aidb.report import Report
+from aidb.sql.bind import Bound
 from aidb.storage.answer import Answer
 from aidb.storage.growing import Growing
 from aidb.storage.schema import INTERNAL
@@ -61,19 +63,19 @@ def begin(
     questions: Questions,
     plan: CallPlan,
     wanted: Mapping[Fill, pa.Table],
-    final: str,
+    rebound: Callable[[], Bound],
     resumed: Callable[[], AbstractContextManager[object]],
     told: Callable[[bool], Report],
 ) -> Stream | None:
     """Begin to answer a query portion by portion; None, with nothing done, where it should not be answered so.
 
-    plan: of the whole. wanted: the items of each fill that are open now. final: its text for DuckDB, once all is known.
-    Others: see `Stream`.
+    plan: of the whole. wanted: the items of each fill that are open now. Others: see `Stream`.
     """
+    shared = questions.database.shared
     few = 0 if questions.settings.stream == "on" else MANY
     if plan.fallback is not None or sum(items.num_rows for items in wanted.values()) <= few:
         return None
-    if questions.database.shared.connections > 1:
+    if shared.connections > 1:
         # Nobody would tell us what another connection writes into DuckDB's own tables.
         touched = questions.database.touched(questions.bound.bare)
         if touched is None or any(not n.startswith(f"{INTERNAL}.") for n in touched):
@@ -81,21 +83,22 @@ def begin(
     portions = Portions.of(questions.sql, questions.relations)
     if portions is None:
         return None
-    stream = Stream(questions, portions, resumed, told)
-    return stream if stream.begin(wanted, final) else None
+    stream = Stream(questions, portions, rebound, resumed, told)
+    return stream if stream.begin(wanted) else None
 
 
 class Stream:
     """One query that is answered portion by portion; implements `aidb.storage.growing.Source`.
 
-    resumed: what a portion is taken in. told: makes the report of what was done so far, or once all is done. keeps_rows:
-    will anybody read them?
+    rebound: what its names mean now. resumed: what a portion is taken in. told: makes the report of what was done so far, or
+    once all is done. keeps_rows: will anybody read them?
     """
 
     def __init__(
         self,
         questions: Questions,
         portions: Portions,
+        rebound: Callable[[], Bound],
         resumed: Callable[[], AbstractContextManager[object]],
         told: Callable[[bool], Report],
     ) -> None:
@@ -103,8 +106,10 @@ class Stream:
         self.found: list[Answer] = []
         self.is_read = self.is_done = False
         self.keeps_rows = True
+        self.when_over: Callable[[], None] = lambda: None
         self.version = 0
-        self._resumed, self._told = resumed, told
+        self._rebound, self._resumed, self._told = rebound, resumed, told
+        self._meaning: object = None
         self._given_up: str | None = None
         self._report: Report | None = None
         number = next(_numbers)
@@ -117,7 +122,7 @@ class Stream:
         self._least = self._size = 1
         self._left = time.monotonic()
 
-    def begin(self, wanted: Mapping[Fill, pa.Table], final: str) -> bool:
+    def begin(self, wanted: Mapping[Fill, pa.Table]) -> bool:
         """Answer what is known, and the first portion; False, with nothing done, where it should not be answered so.
 
         See the function of this name for what is given.
@@ -136,12 +141,12 @@ class Stream:
         self._plan = plan_calls(
             self._text, questions.relations, questions.database.touched, questions.given(self._text)
         )
-        if self._count <= least or self._plan.fallback is not None or not self._is_like(final):
+        if self._count <= least or self._plan.fallback is not None or not self._is_like(self._rebound().final):
             self._drop()
             return False
         if len(wanted) == 1:  # of several models, one may spare others work
             questions.control.foreseen.update({fill.model: items.num_rows for fill, items in wanted.items()})
-        self.version = questions.database.shared.version
+        self._meaning, self.version = self._means(), questions.database.shared.version
         self.found.append(questions.database.execute(self._known, questions.given(self._known)))
         self._guarded(self._portion)
         self._left = time.monotonic()
@@ -153,7 +158,7 @@ class Stream:
     def _is_like(self, final: str) -> bool:
         """Does a portion have the columns of the whole?"""
         bound, describe = self.questions.bound, self.questions.database.described
-        named = Bound(final, None).sql
+        named = bind_parameters.Bound(final, None).sql
         return describe(named, bound.for_query(named)) == describe(self._known, bound.for_query(self._known))
 
     # ---- for readers
@@ -202,8 +207,24 @@ class Stream:
         if self._given_up is not None:
             raise OperationalError(f"the rest of these rows is not to be had: {self._given_up}")
 
+    def _means(self) -> object:
+        """What must stay as it is: what names mean, and, where another connection might change them, the items."""
+        bound, database = self._rebound(), self.questions.database
+        names = sorted(self.portions.names)
+        meaning = [
+            bound.final,
+            bound.planning,
+            *((bound.relations.get(n), bound.relations.views.get(n)) for n in names),
+        ]
+        items = bound.relations.get(self.portions.unit.table)
+        if database.shared.connections > 1 and items is not None:
+            meaning += database.query(f"SELECT count(*), bit_xor(hash(t)) FROM {items.base} t").to_pylist()
+        return meaning
+
     def _check(self) -> None:
-        if self.version != self.questions.database.shared.version:
+        if self.version != (now := self.questions.database.shared.version) and self._means() == self._meaning:
+            self.version = now
+        if self.version != now:
             self.end("what tables or models mean has changed; finished work is kept, run the query again")
         self._check_given_up()
 
@@ -257,6 +278,7 @@ class Stream:
         self._drop()
 
     def _drop(self) -> None:
+        self.when_over()
         for name in (self._open, self._now):
             with suppress(Error):  # of a database that is at an end
                 self.questions.database.execute(f"DROP TABLE IF EXISTS temp.{name}")
@@ -271,21 +293,25 @@ class Streams:
     """
 
     def __init__(self) -> None:
-        self._all: list[tuple[Stream, weakref.ref[Growing]]] = []
+        self._all: dict[Stream, weakref.ref[Growing]] = {}
 
     def add(self, stream: Stream) -> Growing:
         """The answer of a stream that has begun."""
         answer = stream.answer
         if stream.is_open:
-            self._all.append((stream, weakref.ref(answer)))
+            self._all[stream] = weakref.ref(answer)
+            stream.when_over = partial(self._forget, stream)
         return answer
+
+    def _forget(self, stream: Stream) -> None:
+        self._all.pop(stream, None)
 
     def settle(self, *, changes: bool, last: bool = False) -> None:
         """Before a statement: do what must be done first. changes: may it change something? last: will nobody read on?
 
         What goes wrong meanwhile is for the stream's reader; if there is none, or Ctrl-C came, it is raised here.
         """
-        for stream, reader in self._all:
+        for stream, reader in list(self._all.items()):
             is_gone = last or reader() is None
             if stream.is_read and is_gone:
                 stream.end("nobody reads them any more")
@@ -298,19 +324,17 @@ class Streams:
                 except Error:
                     if is_gone:
                         raise
-        self._all = [(s, reader) for s, reader in self._all if s.is_open]
 
     @contextmanager
     def kept(self, version: Callable[[], int]) -> Iterator[None]:
         """While a statement runs that changes nothing that a stream reads, though it may declare something new."""
         before = version()
         yield
-        for stream, _ in self._all:
+        for stream in self._all:
             if stream.version == before:
                 stream.version = version()
 
     def end(self, why: str) -> None:
         """Give all up."""
-        for stream, _ in self._all:
+        for stream in list(self._all):
             stream.end(why)
-        self._all.clear()

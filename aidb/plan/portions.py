@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 
 from aidb.catalog.relations import Relations
 from aidb.errors import NotSupportedError
-from aidb.plan.nodes import CLOCK, function_name, parse, unwrapped, view_query
+from aidb.plan.nodes import CLOCK, function_name, parse, table_name, unwrapped, view_query
 from aidb.plan.parts import chosen
 from aidb.plan.tied_from import WRITTEN, Written, written
 from aidb.plan.touching import Touching
@@ -30,10 +30,13 @@ _OURS = frozenset({"aidb", "aidb_internal", "information_schema"})
 
 
 class Portions:
-    """A query whose rows can be had unit by unit, in any order: together they are its answer."""
+    """A query whose rows can be had unit by unit, in any order: together they are its answer.
 
-    def __init__(self, sql: str, unit: Unit, places: list[Written]) -> None:
-        self.sql, self.unit = sql, unit
+    names: of all tables and views that it reads, views looked through.
+    """
+
+    def __init__(self, sql: str, unit: Unit, names: frozenset[str], places: list[Written]) -> None:
+        self.sql, self.unit, self.names = sql, unit, names
         self._places = sorted(places, key=lambda p: p.span, reverse=True)
 
     @staticmethod
@@ -41,7 +44,9 @@ class Portions:
         """None where the query has an order or a LIMIT, where it sums up units, or where that is not certain."""
         try:
             tree = unwrapped(parse(sql))
-            if not _is_unordered(tree) or not _is_still(tree, relations):
+            views = Touching(relations, tree).views_read
+            texts = [tree, *(view_query(relations.views[v])[0] for v in views)]
+            if not _is_unordered(tree) or not all(map(_is_still, texts)):
                 return None
             units = Units.of(sql, relations)
         except (NotSupportedError, SqlglotError):
@@ -51,7 +56,8 @@ class Portions:
             return None
         places = [_place(node, key) for node, key in units.restricted]
         found = {p.span: p for p in places if p is not None}
-        return Portions(sql, units.unit, list(found.values())) if None not in places else None
+        names = {table_name(t) for text in texts for t in text.find_all(exp.Table)} - {""}
+        return Portions(sql, units.unit, frozenset(names), list(found.values())) if None not in places else None
 
     def rows(self, *, only: str | None = None, without: str | None = None) -> str:
         """The query for the units in the table ``only``, or for all rows but those of units in ``without``."""
@@ -72,17 +78,15 @@ def _is_unordered(tree: exp.Expr) -> bool:
     )
 
 
-def _is_still(tree: exp.Expr, relations: Relations) -> bool:
-    """Does the query mean the same from its first portion to its last, as long as nobody else writes?"""
-    views = Touching(relations, tree).views_read
-    for text in (tree, *(view_query(relations.views[v])[0] for v in views)):
-        for node in text.walk():
-            if isinstance(node, exp.Func) and function_name(node) in CLOCK:
-                return False
-            if isinstance(node, exp.Table) and {node.text("db").lower(), node.text("catalog").lower()} & _OURS:
-                return False
-            if isinstance(node, exp.Column) and node.args.get("db"):
-                return False  # ``main.box.x``: what is restricted is a table of the schema no more
+def _is_still(text: exp.Expr) -> bool:
+    """Does a text mean the same from the first portion to the last, as long as nobody else writes?"""
+    for node in text.walk():
+        if isinstance(node, exp.Func) and function_name(node) in CLOCK:
+            return False
+        if isinstance(node, exp.Table) and {node.text("db").lower(), node.text("catalog").lower()} & _OURS:
+            return False
+        if isinstance(node, exp.Column) and node.args.get("db"):
+            return False  # ``main.box.x``: what is restricted is a table of the schema no more
     return True
 
 
