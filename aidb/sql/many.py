@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from aidb.sql.tokens import Token, scan, words
+from aidb.sql.tokens import Token, name_of, scan, words
 
 _CONSTANT = words("NULL TRUE FALSE CAST AS DATE TIME TIMESTAMP INTERVAL")
 
@@ -15,12 +15,13 @@ class ManyRows:
     """The statement in its new form.
 
     sql: inserts a row for each place in the lists. names: of the parameters, in the order of the lists; None for ``?``.
-    target: a query without rows that has the columns which the parameters go to, in order; None if a value is more than
-    a parameter, or a parameter is used twice.
+    table: the name of the table, without its schema. target: a query without rows that has the columns which the
+    parameters go to, in order; None if a value is more than a parameter, or a parameter is used twice.
     """
 
     sql: str
     names: tuple[str | None, ...]
+    table: str
     target: str | None
 
 
@@ -63,7 +64,7 @@ def many_rows(sql: str) -> ManyRows | None:
     )
     text = f"{sql[: tokens[at].start]}SELECT {values} FROM (SELECT {lists})"
     bare = len(row) == 2 * len(names) - 1 and all(t.kind == "parameter" or t.key == "," for t in row)
-    return ManyRows(text, tuple(names), _columns(sql, tokens[2:at]) if bare else None)
+    return ManyRows(text, tuple(names), _table(sql, tokens[2:at]), _columns(sql, tokens[2:at]) if bare else None)
 
 
 def _is_plain(row: list[Token]) -> bool:
@@ -77,6 +78,14 @@ def _is_plain(row: list[Token]) -> bool:
         if token.kind in ("word", "name") and token.key not in _CONSTANT and before not in (":", "AS"):
             return False
     return True
+
+
+def _table(sql: str, tokens: list[Token]) -> str:
+    """The last part of the name that ``INTO`` is followed by."""
+    end = 0
+    while end + 2 < len(tokens) and tokens[end + 1].key == ".":
+        end += 2
+    return name_of(sql, tokens[end])
 
 
 def _columns(sql: str, tokens: list[Token]) -> str | None:

@@ -302,6 +302,15 @@ class Database:
         if not self.autocommit and not self._began and _WRITES.match(sql):
             self.execute("BEGIN")
 
+    def refers_to_itself(self, table: str) -> bool:
+        """Has a table of this name, in any schema, a foreign key to itself?"""
+        found = self.query(
+            "SELECT 1 FROM duckdb_constraints() WHERE constraint_type = 'FOREIGN KEY' AND lower(table_name) = lower($n) "
+            "AND lower(referenced_table) = lower($n) LIMIT 1",
+            {"n": table},
+        )
+        return bool(found.num_rows)
+
     def is_usable(self, value: Any) -> bool:
         """Can a Python value be a parameter?"""
         cursor = self.cursor()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import types
@@ -11,6 +12,14 @@ from sqlalchemy.dialects.postgresql import ARRAY, INTERVAL
 from sqlalchemy.types import TypeEngine
 
 from aidb.spi.content import CONTENT_SQL
+
+
+class Interval(INTERVAL):  # type: ignore[misc, unused-ignore]
+    """DuckDB's INTERVAL, a `datetime.timedelta` in Python."""
+
+    def literal_processor(self, dialect: Any) -> Callable[[timedelta], str]:
+        """As it is written in SQL."""
+        return lambda value: f"INTERVAL '{value.days} days {value.seconds * 10**6 + value.microseconds} microseconds'"
 
 
 class OtherInteger(types.Integer):
@@ -67,7 +76,7 @@ _PLAIN: dict[str, Callable[[], TypeEngine[Any]]] = {
     "TIMESTAMP_NS": types.TIMESTAMP,
     "TIMESTAMP WITH TIME ZONE": lambda: types.TIMESTAMP(timezone=True),
     "TIMESTAMPTZ_NS": lambda: types.TIMESTAMP(timezone=True),
-    "INTERVAL": INTERVAL,
+    "INTERVAL": Interval,
     "UUID": types.UUID,
     "JSON": types.JSON,
     "NULL": types.NullType,

@@ -10,7 +10,13 @@ from sqlalchemy.engine.default import DefaultExecutionContext
 from sqlalchemy.schema import Column, CreateTable, DropTable, Sequence, Table
 from sqlalchemy.sql import compiler
 
-from aidb.sql.tokens import RESERVED
+from aidb.sql.tokens import RESERVED, words
+
+_NO_COLUMNS = words(
+    "ANTI ASOF AT AUTHORIZATION BINARY BY COLLATION CONCURRENTLY CROSS FREEZE FULL GLOB ILIKE INNER IS ISNULL JOIN LEFT LIKE "
+    "NATURAL NOTNULL OUTER OVERLAPS POSITIONAL RIGHT SEMI SIMILAR TABLESAMPLE UNPACK VERBOSE"
+)
+"""Words that may name a type or function, but no column."""
 
 
 class AidbCompiler(PGCompiler):  # type: ignore[misc, no-any-unimported, unused-ignore]
@@ -44,6 +50,10 @@ class AidbCompiler(PGCompiler):  # type: ignore[misc, no-any-unimported, unused-
         kw["eager_grouping"] = True
         return str(self._generate_generic_binary(binary, " ->> " if cast_applied else " -> ", **kw))
 
+    def visit_sequence(self, seq: Any, **kw: Any) -> str:
+        """``nextval('name')``."""
+        return "nextval('" + self.preparer.format_sequence(seq).replace("'", "''") + "')"
+
     def visit_bitwise_xor_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         """``xor(a, b)``."""
         return f"xor({self.process(binary.left, **kw)}, {self.process(binary.right, **kw)})"
@@ -62,10 +72,10 @@ class AidbCompiler(PGCompiler):  # type: ignore[misc, no-any-unimported, unused-
 def sequence_of(preparer: compiler.IdentifierPreparer, table: Table) -> str | None:
     """SQL name of the sequence that numbers a table's rows, or None if nothing does."""
     column = table._autoincrement_column
-    if column is None or column.server_default is not None or not isinstance(column.type, types.Integer):
+    if column is None or not isinstance(column.type, types.Integer) or isinstance(column.default, Sequence):
+        return None  # a Sequence is made by itself
+    if column.server_default is not None and column.identity is None:
         return None
-    if isinstance(column.default, Sequence):
-        return None  # made by itself
     schema = f"{preparer.quote_schema(table.schema)}." if table.schema else ""
     return schema + preparer.quote(f"{table.name}_{column.name}_seq")
 
@@ -78,7 +88,11 @@ class AidbDDLCompiler(compiler.DDLCompiler):
         text = str(super().visit_create_table(create, **kw))  # type: ignore[no-untyped-call]
         name = sequence_of(self.preparer, create.element)
         temp = "TEMP " if "TEMPORARY" in (create.element._prefixes or ()) else ""
-        return text if name is None else f"CREATE {temp}SEQUENCE IF NOT EXISTS {name};\n{text}"
+        if name is None:
+            return text
+        column = create.element._autoincrement_column
+        options = self.get_identity_options(column.identity) if column is not None and column.identity else ""
+        return f"CREATE {temp}SEQUENCE IF NOT EXISTS {name} {options};\n{text}"
 
     def visit_drop_table(self, drop: DropTable, **kw: Any) -> str:
         """DROP TABLE, and its sequence."""
@@ -144,6 +158,10 @@ class AidbTypeCompiler(compiler.GenericTypeCompiler):
         """VARCHAR."""
         return "VARCHAR"
 
+    def visit_JSON(self, type_: Any, **kw: Any) -> str:
+        """JSON."""
+        return "JSON"
+
     def visit_INTERVAL(self, type_: Any, **kw: Any) -> str:
         """INTERVAL."""
         return "INTERVAL"
@@ -160,7 +178,7 @@ class AidbTypeCompiler(compiler.GenericTypeCompiler):
 class AidbIdentifierPreparer(compiler.IdentifierPreparer):
     """Quotes what DuckDB reserves."""
 
-    reserved_words = {word.lower() for word in RESERVED}  # noqa: RUF012  as SQLAlchemy declares it
+    reserved_words = {word.lower() for word in RESERVED | _NO_COLUMNS}  # noqa: RUF012  as SQLAlchemy declares it
 
 
 class AidbExecutionContext(DefaultExecutionContext):

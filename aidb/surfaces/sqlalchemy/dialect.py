@@ -22,10 +22,11 @@ from types import ModuleType
 from typing import Any
 
 from sqlalchemy import exc, pool, types
-from sqlalchemy.dialects.postgresql import INTERVAL
+from sqlalchemy.dialects.sqlite.json import JSONIndexType, JSONPathType
 from sqlalchemy.engine import ConnectArgsType, Connection, interfaces
 from sqlalchemy.engine.url import URL
 
+from aidb.surfaces.sqlalchemy.columntypes import Interval
 from aidb.surfaces.sqlalchemy.compiling import (
     AidbCompiler,
     AidbDDLCompiler,
@@ -52,7 +53,11 @@ class AidbDialect(Reflecting):
     type_compiler_cls = AidbTypeCompiler
     preparer = AidbIdentifierPreparer
     execution_ctx_cls = AidbExecutionContext
-    colspecs = {types.Interval: INTERVAL}  # noqa: RUF012  as SQLAlchemy declares it
+    colspecs = {  # noqa: RUF012  as SQLAlchemy declares it
+        types.Interval: Interval,
+        types.JSON.JSONIndexType: JSONIndexType,
+        types.JSON.JSONPathType: JSONPathType,
+    }
 
     supports_native_boolean = True
     supports_native_decimal = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,8 +20,10 @@ HIDDEN = ("aidb_internal", "information_schema", "pg_catalog")
 """Schemas that hold no tables of anyone's."""
 
 _HERE = "database_name = current_database() AND NOT internal AND schema_name = coalesce(?, current_schema())"
-_TABLE = f"{_HERE} AND table_name = ?"
 _TEMP = "database_name = 'temp' AND NOT internal"
+_IN = "(database_name = current_database() AND schema_name = coalesce($schema, current_schema()) "
+_IN += "OR database_name = 'temp' AND $schema IS NULL)"
+"""A temporary table is found without a schema."""
 
 
 def _cached(method: F) -> F:
@@ -82,8 +83,8 @@ class Reflecting(DefaultDialect):
     @_cached
     def get_view_definition(self, connection: Connection, view_name: str, schema: str | None = None, **kw: Any) -> str:
         """The statement that made a view."""
-        where = f"({_HERE} OR ({_TEMP} AND ? IS NULL)) AND view_name = ?"
-        rows = _rows(connection, f"SELECT sql FROM duckdb_views() WHERE {where}", schema, schema, view_name)
+        sql = f"SELECT sql FROM duckdb_views() WHERE {_IN} AND NOT internal AND view_name = $name"
+        rows = _found(connection, sql, schema, view_name)
         if not rows:
             raise exc.NoSuchTableError(_shown(view_name, schema))
         return str(rows[0][0])
@@ -98,6 +99,7 @@ class Reflecting(DefaultDialect):
         """Is there a sequence?"""
         return sequence_name in self.get_sequence_names(connection, schema)
 
+    @_cached
     def has_schema(self, connection: Connection, schema_name: str, **kw: Any) -> bool:
         """Is there a schema?"""
         sql = "SELECT 1 FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name = ?"
@@ -118,7 +120,8 @@ class Reflecting(DefaultDialect):
                 "comment": comment or (ours.columns.get(name) if ours else None),
             }
             if expression:
-                column["computed"] = {"sqltext": expression, "persisted": False}
+                written = expression.removeprefix("CAST(").removesuffix(f" AS {type_})")  # DuckDB adds the type
+                column["computed"] = {"sqltext": _bare(written), "persisted": False}
             found.append(column)
         return found
 
@@ -160,24 +163,20 @@ class Reflecting(DefaultDialect):
     ) -> Any:
         """CHECK constraints."""
         self._existing(connection, table_name, schema)
-        sql = (
-            "SELECT constraint_name, expression FROM duckdb_constraints() WHERE constraint_type = 'CHECK' AND "
-            "database_name = current_database() AND schema_name = coalesce(?, current_schema()) AND table_name = ?"
-        )
-        rows = _rows(connection, sql, schema, self._stored(connection, table_name, schema))
-        return [{"name": name, "sqltext": text} for name, text in rows]
+        sql = "SELECT constraint_name, expression FROM duckdb_constraints() WHERE constraint_type = 'CHECK' "
+        sql += f"AND {_IN} AND table_name = $name ORDER BY constraint_index"
+        rows = _found(connection, sql, schema, self._stored(connection, table_name, schema))
+        return [{"name": name, "sqltext": _bare(text)} for name, text in rows]
 
     @_cached
     def get_indexes(self, connection: Connection, table_name: str, schema: str | None = None, **kw: Any) -> Any:
         """Indexes that were made by CREATE INDEX."""
         self._existing(connection, table_name, schema)
-        sql = (
-            "SELECT index_name, is_unique, expressions FROM duckdb_indexes() WHERE database_name = current_database() "
-            "AND schema_name = coalesce(?, current_schema()) AND table_name = ? ORDER BY 1"
-        )
-        stored = self._stored(connection, table_name, schema)
+        sql = f"SELECT index_name, is_unique, expressions::VARCHAR[] FROM duckdb_indexes() WHERE {_IN} "
+        sql += "AND table_name = $name ORDER BY 1"
         names = {name for name, *_ in self._existing(connection, table_name, schema)}
-        return [_index(name, unique, text, names) for name, unique, text in _rows(connection, sql, schema, stored)]
+        found = _found(connection, sql, schema, self._stored(connection, table_name, schema))
+        return [_index(name, unique, parts, names) for name, unique, parts in found]
 
     @_cached
     def get_table_comment(self, connection: Connection, table_name: str, schema: str | None = None, **kw: Any) -> Any:
@@ -186,11 +185,9 @@ class Reflecting(DefaultDialect):
         ours = self._one(connection, table_name, schema)
         if ours is not None and ours.comment is not None:
             return {"text": ours.comment}
-        sql = (
-            f"SELECT comment FROM duckdb_tables() WHERE {_TABLE} UNION ALL "
-            f"SELECT comment FROM duckdb_views() WHERE {_HERE} AND view_name = ?"
-        )
-        rows = _rows(connection, sql, schema, self._stored(connection, table_name, schema), schema, table_name)
+        sql = f"SELECT comment FROM duckdb_tables() WHERE {_IN} AND table_name = $name UNION ALL "
+        sql += f"SELECT comment FROM duckdb_views() WHERE {_IN} AND view_name = $name"
+        rows = _found(connection, sql, schema, self._stored(connection, table_name, schema))
         return {"text": next((text for (text,) in rows if text), None)}
 
     # ---- underneath
@@ -213,13 +210,13 @@ class Reflecting(DefaultDialect):
     def _columns(
         self, connection: Connection, table_name: str, schema: str | None = None, **kw: Any
     ) -> list[tuple[Any, ...]]:
-        here = f"({_HERE} OR ({_TEMP} AND ? IS NULL)) AND lower(table_name) = lower(?)"
         sql = (
             "SELECT column_name, data_type, is_nullable, column_default, comment, "
             "CASE WHEN is_generated THEN generation_expression END "
-            f"FROM duckdb_columns() WHERE {here} ORDER BY database_name = 'temp' DESC, column_index"
+            f"FROM duckdb_columns() WHERE {_IN} AND NOT internal AND lower(table_name) = lower($name) "
+            "ORDER BY database_name = 'temp' DESC, column_index"
         )
-        return _rows(connection, sql, schema, schema, table_name)
+        return _found(connection, sql, schema, table_name)
 
     def _existing(self, connection: Connection, table: str, schema: str | None) -> list[tuple[Any, ...]]:
         """Columns. Raises `NoSuchTableError` if there is no such table."""
@@ -231,10 +228,10 @@ class Reflecting(DefaultDialect):
     def _constraints(self, connection: Connection, table: str, schema: str | None, kind: str) -> list[tuple[Any, ...]]:
         sql = (
             "SELECT constraint_column_names, constraint_name, referenced_table, referenced_column_names "
-            "FROM duckdb_constraints() WHERE database_name = current_database() AND constraint_type = ? "
-            "AND schema_name = coalesce(?, current_schema()) AND table_name = ? ORDER BY constraint_index"
+            f"FROM duckdb_constraints() WHERE constraint_type = '{kind}' AND {_IN} AND table_name = $name "
+            "ORDER BY constraint_index"
         )
-        return _rows(connection, sql, kind, schema, self._stored(connection, table, schema))
+        return _found(connection, sql, schema, self._stored(connection, table, schema))
 
 
 def _raw(connection: Connection) -> aidb.Connection:
@@ -244,6 +241,14 @@ def _raw(connection: Connection) -> aidb.Connection:
 
 
 def _rows(connection: Connection, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    return _asked(connection, sql, parameters)
+
+
+def _found(connection: Connection, sql: str, schema: str | None, name: str) -> list[tuple[Any, ...]]:
+    return _asked(connection, sql, {"schema": schema, "name": name})
+
+
+def _asked(connection: Connection, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
     """Rows of a query on DuckDB's own catalogue, which needs no planning."""
     engine = _raw(connection).engine
     with engine.turn():
@@ -266,18 +271,30 @@ def _foreign_key(name: str | None, columns: Any, schema: str | None, table: str,
     }
 
 
-_QUOTED = re.compile(r"\"((?:[^\"]|\"\")*)\"")
-
-
-def _index(name: str, unique: bool, text: str, columns: set[str]) -> dict[str, Any]:
-    """An index from the list of its expressions, ``[a, "b c", lower(d)]``."""
-    parts = [part.strip().strip("'") for part in re.split(r",\s*(?![^(]*\))", text[1:-1])]
-    plain = [_QUOTED.sub(lambda m: m[1].replace('""', '"'), part) for part in parts]
+def _index(name: str, unique: bool, parts: list[str], columns: set[str]) -> dict[str, Any]:
+    """An index from the SQL of what it is on: columns, or expressions in brackets."""
+    plain = [p[1:-1].replace('""', '"') if p.startswith('"') else p for p in parts]
     found: dict[str, Any] = {
         "name": name,
         "unique": unique,
-        "column_names": [part if part in columns else None for part in plain],
+        "column_names": [p if p in columns else None for p in plain],
     }
     if None in found["column_names"]:
-        found["expressions"] = [plain[i] if plain[i] in columns else part for i, part in enumerate(parts)]
+        found["expressions"] = [p if p in columns else _bare(p) for p in plain]
     return found
+
+
+def _bare(expression: str) -> str:
+    """An expression without the brackets around all of it."""
+    while expression.startswith("(") and _closes(expression) == len(expression) - 1:
+        expression = expression[1:-1]
+    return expression
+
+
+def _closes(text: str) -> int:
+    depth = 0
+    for i, character in enumerate(text):
+        depth += (character == "(") - (character == ")")
+        if depth == 0:
+            return i
+    return -1
