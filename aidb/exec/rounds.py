@@ -195,7 +195,9 @@ class _Rounds:
             fill, keys = self._next(wanted)
             self._materialise([(fill, keys.slice(0, batch))])
             # A growing batch keeps the number of rounds small, a slowly growing one what runs in vain.
-            batch = max(min(FIRST_BATCH, self.engine.batch_size(fill), 2 * batch), self.done[fill].num_rows // 4)
+            done = self.done[fill].num_rows
+            most = min(FIRST_BATCH, self.engine.batch_size(fill))
+            batch = min(most, 2 * batch, FIRST_BATCH - done) if done < FIRST_BATCH else max(most, done // 4)
         return True
 
     def _next(self, wanted: dict[Fill, pa.Table]) -> tuple[Fill, pa.Table]:
