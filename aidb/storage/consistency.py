@@ -91,10 +91,11 @@ class _Check:
     # ---- what was declared
     def definitions(self) -> Iterator[Problem]:
         """Everything declared can be read, under a name of its own."""
-        missing = [name for name in FIXED if not self._is_there(name)]
-        for name in missing:
-            yield Problem(f"{INTERNAL}.{name}", "the table is missing")
+        missing = [
+            Problem(f"{INTERNAL}.{table}", "the table is missing") for table in FIXED if not self._is_there(table)
+        ]
         if missing:
+            yield from missing
             return
         if self._count(f"FROM {INTERNAL}.meta") != 1:
             yield Problem(f"{INTERNAL}.meta", "has not just one row")

@@ -50,9 +50,9 @@ class AidbCompiler(PGCompiler):  # type: ignore[misc, no-any-unimported, unused-
         kw["eager_grouping"] = True
         return str(self._generate_generic_binary(binary, " ->> " if cast_applied else " -> ", **kw))
 
-    def visit_sequence(self, seq: Any, **kw: Any) -> str:
+    def visit_sequence(self, sequence: Any, **kw: Any) -> str:
         """``nextval('name')``."""
-        return "nextval('" + self.preparer.format_sequence(seq).replace("'", "''") + "')"
+        return "nextval('" + self.preparer.format_sequence(sequence).replace("'", "''") + "')"
 
     def visit_bitwise_xor_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         """``xor(a, b)``."""
