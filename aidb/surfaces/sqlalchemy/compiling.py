@@ -50,7 +50,7 @@ class AidbCompiler(PGCompiler):  # type: ignore[misc, no-any-unimported, unused-
         kw["eager_grouping"] = True
         return str(self._generate_generic_binary(binary, " ->> " if cast_applied else " -> ", **kw))
 
-    def visit_sequence(self, sequence: Any, **kw: Any) -> str:
+    def visit_sequence(self, sequence: Any, **kw: Any) -> str:  # type: ignore[override]  # the classes above disagree
         """``nextval('name')``."""
         return "nextval('" + self.preparer.format_sequence(sequence).replace("'", "''") + "')"
 
