@@ -6,7 +6,7 @@ The blocks of a page share one interpreter, one notebook, one shell and one empt
 - ``aidb`` is what a person sees at the shell's prompt, ``aidb> `` and `` ...> `` before what they typed;
 - ``console`` is commands behind ``$ ``: ``aidb``, run here, or ``pytest`` on a file that the page has written;
 - ``bash`` is run by that shell, and shows nothing;
-- ``ipython`` is a cell of a notebook, with its output as text below ``Out:``;
+- ``ipython`` is a cell of a notebook; what it shows stands below ``Out:``, as text. Without that line it shows nothing;
 - ``sql`` is statements of ours, which are read: models and connectors exist and know their options. If the first line is
   ``-- run``, they are also run, in the connection ``con``;
 - ``toml``, ``text``, ``json`` and ``html`` are looked at by people alone; a file named by a comment is written.
@@ -223,7 +223,11 @@ class Reader:
     def _bash(self, block: Block) -> Iterator[Turn]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         run = subprocess.run(
-            ["bash", "-e", "-c", block.text], env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+            ["bash", "-e", "-c", block.text],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert run.returncode == 0, run.stderr
         yield from ()
@@ -261,7 +265,10 @@ class Reader:
         if self._notebook is None:
             self._notebook = Notebook(self.names)
         cell, shown, expected = block.text.partition("Out:\n")
-        yield Turn(cell + shown, expected, self._notebook.run(cell), block.line)
+        said, well = self._notebook.run(cell)
+        assert shown or well, said
+        if shown:
+            yield Turn(cell + shown, expected, said, block.line)
 
     def _line(self, block: Block, found: re.Match[str]) -> int:
         return block.line + block.text[: found.start()].count("\n")
@@ -290,6 +297,18 @@ def _pytest(arguments: list[str]) -> str:
     return run.stdout.strip().rpartition("\n")[2] + "\n" if run.returncode == 0 else run.stdout + run.stderr
 
 
+class _Read(Exception):
+    """The names of all options are known."""
+
+
+class _Names(Options):
+    """Options of which only the names are looked at."""
+
+    def refuse_unknown(self, known: tuple[str, ...]) -> None:
+        super().refuse_unknown(known)
+        raise _Read
+
+
 def check_statements(text: str) -> None:
     """Are these statements of ours, of models and connectors that exist and know the options? AssertionError if not."""
     for statement_text, _ in split(text):
@@ -299,11 +318,13 @@ def check_statements(text: str) -> None:
         )
         if isinstance(statement, CreateModel):
             provider = discover.load("aidb.models", statement.provider)
+            # A service is not asked for.
+            options = (_Names if "url" in statement.options else Options)(statement.options)
             try:
-                provider(statement.name, Options(statement.options))
+                provider(statement.name, options)
             except UnknownName as e:
                 raise AssertionError(statement_text) from e
-            except Error:
+            except (Error, _Read):
                 pass  # the weights are not here, or their runtime is not installed
         if isinstance(statement, CreateBlobTable) and statement.source is not None:
             _check_source(statement, statement_text)

@@ -48,11 +48,12 @@ def main() -> int:
 
 def rewritten(text: str, changed: list[Turn]) -> str:
     """A page with other answers."""
-    for turn in changed:
-        begin = text.index(turn.typed + turn.expected)
-        end = begin + len(turn.typed + turn.expected)
-        text = text[:begin] + turn.typed + turn.got + text[end:]
-    return text
+    lines = text.splitlines(keepends=True)
+    for turn in sorted(changed, key=lambda turn: -turn.line):
+        begin = turn.line - 1 + turn.typed.count("\n")
+        assert "".join(lines[turn.line - 1 : begin]) == turn.typed, turn
+        lines[begin : begin + turn.expected.count("\n")] = [turn.got]
+    return "".join(lines)
 
 
 if __name__ == "__main__":
