@@ -21,7 +21,7 @@ from functools import partial
 import pyarrow as pa
 
 from aidb.catalog.relations import Fill
-from aidb.errors import BudgetExceeded, Error, Interrupted, ModelError, OperationalError
+from aidb.errors import BudgetExceeded, DatabaseError, Error, Interrupted, ModelError, OperationalError
 from aidb.exec.control import Limits
 from aidb.exec.guarantees.questions import Questions
 from aidb.exec.rounds import run_rounds
@@ -127,6 +127,23 @@ class Stream:
 
         See the function of this name for what is given.
         """
+        try:
+            is_ready = self._prepare(wanted)
+        except OperationalError:
+            self._drop()
+            raise
+        except DatabaseError:  # the statement itself will say what is wrong, if anything is
+            is_ready = False
+        if not is_ready:
+            self._drop()
+            return False
+        self._guarded(self._answer_known)
+        self._guarded(self._portion)
+        self._left = time.monotonic()
+        return True
+
+    def _prepare(self, wanted: Mapping[Fill, pa.Table]) -> bool:
+        """Number the open items; False if they are few, or their portions are not the answer's."""
         questions, unit = self.questions, self.portions.unit
         if any(root_of(fill, questions.relations)[0] != unit.table for fill in wanted):
             return False
@@ -142,15 +159,14 @@ class Stream:
             self._text, questions.relations, questions.database.touched, questions.given(self._text)
         )
         if self._count <= least or self._plan.fallback is not None or not self._is_like(self._rebound().final):
-            self._drop()
             return False
         if len(wanted) == 1:  # of several models, one may spare others work
             questions.control.foreseen.update({fill.model: items.num_rows for fill, items in wanted.items()})
         self._meaning, self.version = self._means(), questions.database.shared.version
-        self.found.append(questions.database.execute(self._known, questions.given(self._known)))
-        self._guarded(self._portion)
-        self._left = time.monotonic()
         return True
+
+    def _answer_known(self) -> None:
+        self.found.append(self.questions.database.execute(self._known, self.questions.given(self._known)))
 
     def _batch(self, fill: Fill) -> int:
         return self._statement.batch_size(fill) * self._statement.callers(fill)
