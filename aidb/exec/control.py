@@ -34,6 +34,15 @@ class Progress:
     failed: int = 0
 
 
+@dataclass(frozen=True)
+class Ceiling:
+    """An ORACLE LIMIT of ``limit`` calls: those of ``model``, or of all where it is None, end at ``total``."""
+
+    limit: int
+    model: str | None
+    total: int
+
+
 @dataclass
 class Limits:
     """Caps on one statement; None is no cap."""
@@ -62,6 +71,7 @@ class Control:
     expected: Counter[str] = field(default_factory=Counter)
     foreseen: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
+    ceiling: Ceiling | None = None
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -123,6 +133,10 @@ class Control:
                 left = self.limits.max_calls - self.calls.total()
                 if left < allowed:
                     allowed, why = max(left, 0), f"aidb.max_calls = {self.limits.max_calls}"
+            if self.ceiling is not None and self.ceiling.model in (None, model):
+                left = self.ceiling.total - (self.calls.total() if self.ceiling.model is None else self.calls[model])
+                if left < allowed:
+                    allowed, why = max(left, 0), f"ORACLE LIMIT {self.ceiling.limit}"
             if self.limits.max_cost is not None and price > 0:
                 # A hair above, so that ten items at 0.1 fit into a cap of 1.
                 left = int((self.limits.max_cost - self.cost) / price + 1e-9)

@@ -26,7 +26,7 @@ from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
 from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
 from aidb.exec.finished import Finished
-from aidb.exec.guarantees.clauses import capped, check_names, needs_sampling, useless
+from aidb.exec.guarantees.clauses import capped, check_names, check_oracle, needs_sampling, useless
 from aidb.exec.guarantees.questions import Questions
 from aidb.exec.inner import has_no_data, with_inner
 from aidb.exec.materialiser import Connectors, Materialiser
@@ -246,6 +246,7 @@ class Engine:
             plan = self._plan(bound, parameters)
             if plan is None:
                 return Explanation((), ("DuckDB answers this alone: no model is needed", *notes))
+            check_oracle(statement.guarantee, (f.model for f in plan.fills))
             whole = estimate(plan, self._query_with, self.registry, (*bound.notes, *notes))
             if not needs_sampling(statement):
                 return whole
@@ -277,6 +278,7 @@ class Engine:
         notes = self._check_guarantee(statement)
         with self._running() as control, self._bound(statement.core) as bound:
             plan = self._plan(bound, parameters)
+            check_oracle(statement.guarantee, () if plan is None else (f.model for f in plan.fills))
             if plan is not None and needs_sampling(statement):
                 return self._guaranteed(statement, bound, plan, parameters, control)
             control.limits = capped(control.limits, statement.guarantee)

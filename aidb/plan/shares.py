@@ -13,6 +13,9 @@ from aidb.plan.naming import default_name
 from aidb.plan.nodes import expression_of, function_name, is_aggregate, is_star, listed, parse, sql_of, walk_own
 from aidb.plan.units import Units
 
+_QUANTILES = ("median", "quantile", "percentile", "approx_quantile", "mad", "mode")
+_QUANTILE_NODES = (exp.Median, exp.Quantile, exp.PercentileCont, exp.PercentileDisc, exp.ApproxQuantile)
+
 Kind = Literal["count", "sum", "avg"]
 
 
@@ -169,6 +172,12 @@ class ShareReader:
             return "avg", [f"CAST(sum({value}){condition} AS DOUBLE)", f"count({value}){condition}"], False
         elif function_name(call) in ("fcount", "count_star"):
             return "count", [f"count(*){condition}"], function_name(call) == "fcount"
+        if function_name(call).startswith(_QUANTILES) or isinstance(call, _QUANTILE_NODES):
+            raise NotSupportedError(
+                f"{sql_of(node)} can't be estimated here: an error target on a quantile would be one on its rank. "
+                "aidb.stats.quantile gives one for a number an item; COUNT(*) ... WHERE x < 5 with ERROR TARGET tells how many "
+                "lie below a value; leave out ERROR TARGET for the exact answer"
+            )
         raise NotSupportedError(
             f"{sql_of(node)} can't be estimated: with ERROR TARGET the SELECT list holds COUNT, SUM and AVG, each alone, "
             "and columns of GROUP BY; compute with them in Python, or leave out ERROR TARGET"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -249,6 +250,61 @@ def test_a_useless_proxy_costs_calls_and_never_the_guarantee(con: aidb.Connectio
     assert len(found) >= 0.9 * len(TRUE_IDS)
 
 
+@pytest.mark.parametrize("limit", [1, 5, N, 10 * N])
+@pytest.mark.parametrize("matching", ["all", "none", "some"])
+def test_any_budget_on_any_table(con: aidb.Connection, oracle: FakeModel, limit: int, matching: str) -> None:
+    ids = {"all": TRUE_IDS, "none": set(range(N)) - TRUE_IDS, "some": range(N)}[matching]
+    con.execute("CREATE TABLE chosen (id BIGINT)")
+    con.execute("INSERT INTO chosen SELECT unnest($i)", {"i": sorted(i for i in ids if i < 300)})
+    sql = (
+        "SELECT id FROM items WHERE hit AND id IN (FROM chosen) RECALL TARGET 90% USING PROXY 300 * score - 100 SEED 1"
+    )
+    cur = con.execute(
+        sql.replace("USING PROXY 300 * score - 100", f"USING PROXY (300 * score - 100) ORACLE LIMIT {limit}")
+    )
+    found = {r[0] for r in cur.fetchall()}
+    truth = {i for i in ids if i < 300} & TRUE_IDS
+    assert len(found & truth) >= 0.9 * len(truth)
+    assert oracle.items <= limit
+    assert (cur.report.mode == "exact") == (limit >= N)
+
+
+@pytest.mark.parametrize("limit", [10, 300])
+def test_a_limit_holds_for_a_chain_of_models_too(con: aidb.Connection, boxes: FakeModel, limit: int) -> None:
+    paint = FakeModel("paint", {"color": "VARCHAR"}, lambda size: "red" if size > 1 else "grey")
+    con.register(paint)
+    con.execute("CREATE VIRTUAL TABLE color AS paint(box.size)")
+    sql = f"SELECT id FROM color WHERE color = 'red' RECALL TARGET 90% USING PROXY score SEED 1 ORACLE LIMIT {limit}"
+    with contextlib.suppress(aidb.BudgetExceeded):  # what an item costs turned out to be more than the first ones did
+        con.execute(sql)
+    assert 0 < boxes.items + paint.items <= limit
+    before = boxes.items
+    con.execute(f"{sql} BY ORACLE detect")
+    assert before < boxes.items <= before + limit
+
+
+def test_rates_of_false_rows(con: aidb.Connection, oracle: FakeModel) -> None:
+    checked = con.execute(
+        "SELECT id FROM items WHERE hit FNR WITHIN 10% FPR WITHIN 1% CONFIDENCE 95% USING PROXY score SEED 1"
+    )
+    found = {r[0] for r in checked.fetchall()}
+    assert found <= TRUE_IDS
+    assert checked.report.target == {"recall": 0.9, "fpr": 0.01}
+    assert checked.report.certified["fpr"] == 0
+
+
+def test_a_rate_of_false_rows_is_certified_or_the_report_says_how_far_off_it_is(
+    con: aidb.Connection, oracle: FakeModel
+) -> None:
+    clauses = "FNR WITHIN 20% CONFIDENCE 95% ORACLE LIMIT 1500 METHOD exact USING PROXY score SEED 1"
+    cur = con.execute(f"SELECT id FROM items WHERE hit FPR WITHIN 0.1% {clauses}")
+    found = {r[0] for r in cur.fetchall()}
+    most = cur.report.certified["fpr"]
+    assert len(found - TRUE_IDS) <= most * (N - len(TRUE_IDS))
+    assert len(found & TRUE_IDS) >= 0.8 * len(TRUE_IDS)
+    assert any("FPR WITHIN 0.001 was not reached" in n for n in cur.report.notes) == (most > 0.001)
+
+
 def test_nothing_matches(con: aidb.Connection, boxes: FakeModel) -> None:
     cur = con.execute(f"SELECT id FROM box WHERE class = 'tram' {RECALL}")
     assert cur.fetchall() == []
@@ -276,11 +332,31 @@ def test_an_empty_table(con: aidb.Connection, boxes: FakeModel) -> None:
         ("SELECT id FROM box WHERE class = 'bus' RECALL TARGET 90% USING PROXY file", "must be a number"),
         ("SELECT id FROM box ORDER BY size LIMIT 3 GAP 10", "ORDER BY"),
         ("CREATE TABLE x AS SELECT id FROM box RECALL TARGET 90%", "run it by itself"),
+        ("SELECT id FROM box FPR WITHIN 5%", "alone is met by an empty answer"),
+        ("SELECT id FROM box FNR WITHIN 10% FPR WITHIN 5%", "add ORACLE LIMIT 1000, or WITH PROBABILITY"),
+        ("SELECT id FROM box EXPECTED RECALL 90%", "add ORACLE LIMIT 1000"),
+        ("SELECT id FROM box VERIFIED PRECISION TARGET 90% ORACLE LIMIT 50", "contradict each other"),
+        ("SELECT id FROM box RECALL 90% METHOD calibrated(2, 3) ORACLE LIMIT 50", "one number"),
+        ("SELECT id FROM box RECALL 90% METHOD calibrated(x) ORACLE LIMIT 50", "one number"),
+        ("SELECT id FROM box RECALL 90% METHOD exact(2)", "no arguments"),
+        ("SELECT id FROM box RECALL 90% METHOD cells", "is not known for a verified answer"),
+        ("SELECT count(*) FROM box ERROR TARGET 5% METHOD abae(7)", "always makes five strata"),
+        ("SELECT count(*) FROM box ERROR TARGET 5% METHOD bootstrap(100)", "no arguments"),
+        ("SELECT id FROM box RECALL 90% BY ORACLE spare", "asks detect, not spare"),
+        ("SELECT id FROM box BY ORACLE spare", "asks detect, not spare"),
+        ("SELECT id FROM box RECALL 90% BY ORACLE nobody", "nobody"),
+        ("SELECT min(size) FROM box ERROR TARGET 5%", "can't be estimated"),
+        ("SELECT count(DISTINCT class) FROM box ERROR TARGET 5%", "leave out ERROR TARGET"),
+        ("SELECT median(size) FROM box ERROR TARGET 5%", "aidb.stats.quantile"),
+        ("SELECT quantile_cont(size, 0.9) FROM box ERROR TARGET 5%", "aidb.stats.quantile"),
+        ("SELECT id FROM box RECALL 90% ERROR TARGET 5%", "contradict"),
+        ("SELECT id FROM box RECALL 90% ORACLE LIMIT 0", "at least 1"),
     ],
 )
 def test_what_can_not_be_done_is_said_before_any_model_runs(
     con: aidb.Connection, boxes: FakeModel, sql: str, message: str
 ) -> None:
+    con.register(FakeModel("spare", {"spare": "BOOLEAN"}, lambda hits: hits > 0))
     if message == "changes nothing":
         assert any("change nothing" in n for n in con.execute(sql).report.notes)
     else:
@@ -299,6 +375,33 @@ def test_explain_tells_what_can_be_promised_before_anything_is_spent(con: aidb.C
     assert oracle.items == 0
     rows = con.execute("EXPLAIN SELECT count(*) FROM items WHERE hit ERROR TARGET 5%").fetchall()
     assert any("within 5.00%" in str(r[-1]) for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT id FROM items WHERE hit RECALL 90%", "VERIFIED: every returned row is checked"),
+        ("SELECT id FROM items WHERE hit RECALL 90% ORACLE LIMIT 5000", "mode exact"),
+        ("SELECT id FROM items WHERE hit EXPECTED RECALL 90% ORACLE LIMIT 500", "mode expected"),
+        ("SELECT id FROM items WHERE hit PRECISION 90% ORACLE LIMIT 500", "the whole limit of 500 calls is spent"),
+        ("SELECT id FROM items WHERE hit RECALL 90% PRECISION 90%", "target: recall 0.9 and precision 0.9"),
+        ("SELECT count(*) FROM items WHERE hit ERROR TARGET 5% METHOD clt", "mode asymptotic, or exact if"),
+        ("SELECT count(*) FROM items WHERE hit ERROR TARGET 5% METHOD exact", "mode exact"),
+        (
+            "SELECT id FROM items WHERE hit LIMIT 5 GAP 10",
+            "mode exact: looks at the likeliest items until there are 5 rows",
+        ),
+    ],
+)
+def test_explain_of_each_kind_of_question(con: aidb.Connection, oracle: FakeModel, sql: str, said: str) -> None:
+    assert said in str(con.explain(sql))
+    assert oracle.items == 0
+
+
+def test_one_row_costs_few_items_without_a_proxy_too(con: aidb.Connection, oracle: FakeModel) -> None:
+    first = min(TRUE_IDS)
+    assert con.execute("SELECT id FROM items WHERE hit LIMIT 1").fetchall() == [(first,)]
+    assert oracle.items <= 2 * (first + 1)
 
 
 def test_parameters_are_bound_in_every_question(con: aidb.Connection, boxes: FakeModel) -> None:

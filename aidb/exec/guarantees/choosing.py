@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from aidb.exec.guarantees.questions import Questions
 from aidb.exec.guarantees.scoring import Scores
 from aidb.plan.unverified import unverified_rows
 from aidb.sql.statements import Guarantee
+from aidb.stats import selection as statistics
 from aidb.stats.selection import Selection, select
 from aidb.stats.selection.curve import curve, histogram
 
@@ -33,24 +35,68 @@ def is_verified(guarantee: Guarantee) -> bool:
 def targets(guarantee: Guarantee) -> dict[str, float]:
     """The targets by name; FNR WITHIN a is a recall of 1 - a."""
     recall = guarantee.recall if guarantee.fnr is None else 1 - guarantee.fnr
-    found = {"recall": recall, "precision": guarantee.precision}
+    found = {"recall": recall, "precision": guarantee.precision, "fpr": guarantee.fpr}
     return {name: value for name, value in found.items() if value is not None}
 
 
 def check(guarantee: Guarantee) -> None:
     """Raises `ProgrammingError` for targets that can't be met as they stand."""
-    if guarantee.fpr is not None:
-        raise ProgrammingError(
-            "FPR WITHIN can't be promised: it counts the rows that are not returned; PRECISION TARGET 90% bounds the false "
-            "ones among those that are"
-        )
     wanted = targets(guarantee)
+    if set(wanted) == {"fpr"}:
+        raise ProgrammingError(
+            "FPR WITHIN alone is met by an empty answer: add FNR WITHIN 10%, or bound the false rows of the answer by "
+            "PRECISION TARGET 90% ORACLE LIMIT 1000"
+        )
+    if guarantee.precision is not None and guarantee.verified:
+        raise ProgrammingError(
+            "PRECISION TARGET and VERIFIED contradict each other: every verified row is true. Leave one of them out"
+        )
     budget = guarantee.budget is not None or guarantee.time_limit is not None
+    if guarantee.expected and (not budget or is_verified(guarantee)):
+        what = "EXPECTED" if guarantee.fnr is None else "FNR WITHIN without a probability"
+        raise ProgrammingError(
+            f"{what} is met on a sample only, which needs a number of calls to spend: add ORACLE LIMIT 1000, or WITH "
+            "PROBABILITY 95% for a target that holds"
+        )
     if not budget and len(wanted) == 1 and not is_verified(guarantee):
         what = "PRECISION TARGET" if "precision" in wanted else "UNVERIFIED"
         raise ProgrammingError(f"{what} needs a number of calls to spend: add ORACLE LIMIT 1000, or a RECALL TARGET")
     if not budget and "recall" not in wanted:
         raise ProgrammingError("PRECISION TARGET needs a number of calls to spend: add ORACLE LIMIT 1000")
+    options_of(guarantee)
+    try:
+        statistics.check(
+            wanted.get("recall"),
+            wanted.get("precision"),
+            budget=0 if budget else None,
+            method=method_of(guarantee),
+            expected=guarantee.expected,
+            verified=is_verified(guarantee),
+        )
+    except ValueError as e:
+        raise ProgrammingError(str(e)) from e
+
+
+def method_of(guarantee: Guarantee) -> str:
+    """METHOD, or the one that is taken where none is named."""
+    return "auto" if guarantee.method is None else guarantee.method.name
+
+
+def options_of(guarantee: Guarantee) -> dict[str, Any]:
+    """What METHOD's arguments mean for the statistics. Raises `ProgrammingError` for those that mean nothing."""
+    method = guarantee.method
+    if method is None or not method.args:
+        return {}
+    if method.name != "calibrated":
+        raise ProgrammingError(f"METHOD {method.name} takes no arguments")
+    try:
+        [text] = method.args
+        kappa = float(text)
+    except ValueError:
+        raise ProgrammingError(f"METHOD calibrated takes one number, not {', '.join(method.args)}") from None
+    if not 0 < kappa < math.inf:
+        raise ProgrammingError(f"METHOD calibrated takes a number above 0, not {text}")
+    return {"kappa": kappa}
 
 
 class Choosing:
@@ -66,8 +112,8 @@ class Choosing:
     def run(self, scores: Scores, rng: np.random.Generator) -> Guaranteed:
         """Ask, choose, and show the rows."""
         items, guarantee = self.items, self.guarantee
-        before = self.questions.control.calls.total()
-        n = items.n
+        before = self.questions.oracle_calls()
+        n, wanted = items.n, targets(guarantee)
         free = items.known_rows()
         piloted: list[Floats] = []
         allowed = allowance(items, guarantee, rng, lambda rows: piloted.append(self._label(rows)))
@@ -77,15 +123,16 @@ class Choosing:
         chosen = select(
             np.concatenate([values, np.full(free, np.nan)]),
             self._label,
-            **targets(guarantee),
+            recall=wanted.get("recall"),
+            precision=wanted.get("precision"),
             probability=guarantee.probability,
             budget=allowed.labels,
-            method=self._method(),
+            method=method_of(guarantee),
             expected=guarantee.expected,
             verified=self.verified,
             known=(ours, truths),
             rng=rng,
-            **self._options(),
+            **options_of(guarantee),
         )
         if self.verified and not chosen.verified.all():
             # What a method returns for its score alone is asked about now, and what is none falls out.
@@ -96,23 +143,20 @@ class Choosing:
         answer_sql = self._rows(chosen, n)
         answer = self.questions.database.execute(answer_sql, self.questions.given(answer_sql))
         failed = items.failed()
+        false = None if "fpr" not in wanted else self._most_false(chosen, n, len(failed))
         return Guaranteed(
             answer=answer,
             mode=chosen.mode,
-            target=targets(guarantee),
+            target=wanted,
             method=chosen.method,
             probability=None if guarantee.expected or chosen.mode == "expected" else guarantee.probability,
-            certified={
-                name: float(value)
-                for name, value in (("recall", chosen.certified_recall), ("precision", chosen.certified_precision))
-                if value is not None
-            },
+            certified=self._certified(chosen, false),
             labels_needed=chosen.labels_needed,
             labels=items.asked,
-            oracle_calls=self.questions.control.calls.total() - before,
+            oracle_calls=self.questions.oracle_calls() - before,
             failed=len(failed),
             proxy=scores.name,
-            notes=(*self._said(chosen, scores, free, len(failed)), *scores.notes),
+            notes=(*self._said(chosen, scores, free, len(failed)), *self._said_false(false), *scores.notes),
             sql=answer_sql,
             arrays=self._arrays(values, chosen.indices[chosen.indices < n]),
         )
@@ -128,21 +172,6 @@ class Choosing:
         truths = np.concatenate([np.zeros(0), *(truths for _, truths in self._asked)])
         drawn = {"histogram": histogram(values, returned), "curve": curve(values, asked, truths)}
         return {"scores": values, "returned": returned, **drawn}
-
-    def _method(self) -> str:
-        method = self.guarantee.method
-        return "auto" if method is None else method.name
-
-    def _options(self) -> dict[str, Any]:
-        method = self.guarantee.method
-        if method is None or not method.args:
-            return {}
-        if method.name != "calibrated":
-            raise ProgrammingError(f"METHOD {method.name} takes no arguments")
-        try:
-            return {"kappa": float(method.args[0])}
-        except ValueError:
-            raise ProgrammingError(f"METHOD calibrated takes a number, not {method.args[0]}") from None
 
     def _rows(self, chosen: Selection, n: int) -> str:
         """SQL of the answer: checked rows, and those of items that no model has seen."""
@@ -165,6 +194,35 @@ class Choosing:
         shown = f"SELECT *, FALSE AS {VERIFIED} FROM ({self.unverified}) AS __shown"
         distinct = "" if parts.is_distinct else " ALL"
         return f"SELECT * FROM ({bare} UNION{distinct} {shown}) AS __answer {parts.tail()}"
+
+    def _most_false(self, chosen: Selection, n: int, failed: int) -> float:
+        """The share of the items without a match that is returned, at the most, given that the recall target is met.
+
+        It is highest if every unchecked row of the answer is false; then the rows left out hold no more matches than the
+        share of those found that may be missed.
+        """
+        unchecked = 0 if self.verified else int(np.count_nonzero(~chosen.verified))
+        right = int(np.count_nonzero(chosen.verified))
+        mine = int(np.count_nonzero(chosen.verified & (chosen.indices < n)))
+        wrong = max(self.items.asked - failed - mine, 0)
+        recall = targets(self.guarantee)["recall"]
+        beyond = n - self.items.asked - unchecked - (1 - recall) / recall * right
+        return unchecked / max(unchecked + wrong + max(beyond, 0.0), 1.0)
+
+    def _certified(self, chosen: Selection, false: float | None) -> dict[str, float]:
+        recall, wanted = chosen.certified_recall, targets(self.guarantee).get("recall", 0.0)
+        rate = false if recall is not None and recall >= wanted - 1e-9 else None  # it rests on the recall
+        sure = {"recall": recall, "precision": chosen.certified_precision, "fpr": rate}
+        return {name: float(value) for name, value in sure.items() if value is not None}
+
+    def _said_false(self, false: float | None) -> list[str]:
+        wanted = self.guarantee.fpr
+        if false is None or wanted is None or false <= wanted:
+            return []
+        return [
+            f"FPR WITHIN {wanted:.4g} was not reached: as many as {false:.4g} of the items without a match may be among the "
+            "unchecked rows; more calls, or VERIFIED, leave fewer of them unchecked"
+        ]
 
     def _said(self, chosen: Selection, scores: Scores, free: int, failed: int) -> list[str]:
         notes = list(chosen.notes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from aidb.errors import ProgrammingError
 from aidb.exec.control import Limits
 from aidb.exec.proxies.naming import check_name
 from aidb.exec.registry import Registry
@@ -42,6 +44,18 @@ def useless(guarantee: Guarantee) -> tuple[str, ...]:
     given = (("METHOD", guarantee.method), ("VERIFIED", guarantee.verified), ("USING PROXY", guarantee.proxy))
     names = [name for name, value in given if value is not None]
     return (f"{', '.join(names)} changes nothing without a target: the answer is exact",) if names else ()
+
+
+def check_oracle(guarantee: Guarantee | None, models: Iterable[str]) -> None:
+    """Raises `ProgrammingError` for BY ORACLE with a model that the query does not ask."""
+    if guarantee is None or guarantee.oracle is None:
+        return
+    asked = sorted(set(models))
+    if asked and guarantee.oracle.lower() not in (m.lower() for m in asked):
+        raise ProgrammingError(
+            f"BY ORACLE {guarantee.oracle}: this query asks {' and '.join(asked)}, not {guarantee.oracle}; the oracle is "
+            "the model whose answers decide which rows match. Leave BY ORACLE out, or name that one"
+        )
 
 
 def check_names(guarantee: Guarantee, registry: Registry) -> None:

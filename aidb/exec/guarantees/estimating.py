@@ -32,13 +32,14 @@ class Estimating:
         self._types: tuple[pa.DataType, ...] = ()
         if any(a.per_unit for a in self.shares.aggregates):
             raise NotSupportedError("FCOUNT can't be estimated: divide COUNT(*) by the number of items yourself")
+        _check_method(guarantee)
         if not self.shares.aggregates:
             raise ProgrammingError("ERROR TARGET needs an aggregate in the SELECT list")
 
     def run(self, scores: Scores, rng: np.random.Generator) -> Guaranteed:
         """Ask until the intervals are narrow enough, and show the estimates."""
         items, guarantee, n = self.items, self.guarantee, self.items.n
-        before = self.questions.control.calls.total()
+        before = self.questions.oracle_calls()
         known = [self._answers(items.known_shares(), 1)]
         places = [np.array([n])]
 
@@ -82,7 +83,7 @@ class Estimating:
             probability=guarantee.probability,
             intervals=intervals,
             labels=items.asked,
-            oracle_calls=self.questions.control.calls.total() - before,
+            oracle_calls=self.questions.oracle_calls() - before,
             failed=failed,
             proxy=scores.name,
             notes=(*notes, *scores.notes),
@@ -154,6 +155,15 @@ class Estimating:
                 intervals[name] = {_label(keys[g]): pair for g, pair in zip(shown, pairs, strict=True)}
         columns["__order"] = pa.array(np.arange(len(shown)))
         return pa.table(columns), intervals
+
+
+def _check_method(guarantee: Guarantee) -> None:
+    method = guarantee.method
+    if method is not None and method.args:
+        own = {"abae": "it always makes five strata", "bootstrap": "it always draws as many resamples"}.get(method.name)
+        raise NotSupportedError(
+            f"METHOD {method.name} takes no arguments here{'' if own is None else f': {own}'}; write METHOD {method.name}"
+        )
 
 
 def _label(key: Hashable) -> Hashable:

@@ -27,7 +27,7 @@ class Finding:
     def run(self, scores: Scores, rng: np.random.Generator) -> Guaranteed:
         """Ask until there are enough rows, and show them."""
         items, guarantee = self.items, self.guarantee
-        before = self.questions.control.calls.total()
+        before = self.questions.oracle_calls()
         allowed = allowance(items, guarantee, rng, lambda rows: None)
         positions, groups = self._places() if guarantee.gap is not None else (None, None)
         found = search(
@@ -50,7 +50,7 @@ class Finding:
             target={"limit": float(self.limit)},
             method="search",
             labels=items.asked,
-            oracle_calls=self.questions.control.calls.total() - before,
+            oracle_calls=self.questions.oracle_calls() - before,
             failed=len(found.failed),
             proxy=scores.name,
             notes=(*found.notes, *self._said(found), *scores.notes),

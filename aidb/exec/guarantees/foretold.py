@@ -41,7 +41,9 @@ def explanation(
     elif isinstance(executor, Estimating):
         notes += _of_estimate(items, guarantee)
     else:
-        notes.append(f"looks at the likeliest items until there are {executor.limit} rows; all of them are checked")
+        notes.append(
+            f"mode exact: looks at the likeliest items until there are {executor.limit} rows; all of them are checked"
+        )
     return Explanation((*first, *models), (*whole.notes, *notes))
 
 
@@ -66,23 +68,41 @@ def _of_selection(executor: Choosing, items: Items, guarantee: Guarantee) -> lis
     text = " and ".join(f"{name} {value:.4g}" for name, value in wanted.items())
     notes = [f"target: {text}" + ("" if guarantee.expected else f" with probability {guarantee.probability:.4g}")]
     recall = wanted.get("recall")
-    if recall is not None and not guarantee.expected:
+    calls = None if guarantee.budget is None else guarantee.budget.calls
+    if not items.n or (calls is not None and calls >= items.n):
+        notes.append("mode exact: all of them are asked about")
+    elif guarantee.expected:
+        notes.append("mode expected: the target is met on the sample only, about half of such answers miss it")
+    elif recall is None:
+        notes.append(f"mode guaranteed: the whole limit{_number(calls)} is spent, first a few to see where matches lie")
+    else:
         needs = [f"{least_labels(recall, guarantee.probability, s):,} if {s:.4g} of them match" for s in SHARES]
         notes.append(f"mode guaranteed takes about {', '.join(needs)} (labels, whatever the proxy)")
-        calls = None if guarantee.budget is None else guarantee.budget.calls
-        if calls is not None and calls < items.n:
+        if calls is not None:
             share = least_labels(recall, guarantee.probability, 1) / calls
             notes.append(f"with {calls:,} labels: guaranteed if more than {share:.2%} match, else asymptotic")
     if executor.verified:
-        notes.append("VERIFIED: every returned row is checked, in as few labels together as can be")
+        first = min(max(60, items.n // 200), 2000, items.n // 5)
+        notes.append(
+            f"VERIFIED: every returned row is checked, in as few labels together as can be: {first:,} first, then likely rows "
+            "and random ones until few enough can be left"
+        )
     else:
         notes.append("UNVERIFIED: rows are returned for their score; the column _verified says which were checked")
     return notes
 
 
+def _number(calls: int | None) -> str:
+    return "" if calls is None else f" of {calls:,} calls"
+
+
 def _of_estimate(items: Items, guarantee: Guarantee) -> list[str]:
     unit = f"{guarantee.error:.4g}" if guarantee.absolute else f"{guarantee.error:.2%}"
+    method = "auto" if guarantee.method is None else guarantee.method.name
+    mode = {"exact": "exact", "ebs": "guaranteed", "betting": "guaranteed"}.get(method, "asymptotic")
+    rounds = f"asks in rounds, about 100 items first, until the interval is narrow enough; all {items.n:,} at the most"
     return [
         f"target: within {unit} of the truth with probability {guarantee.probability:.4g}",
-        f"asks in rounds, about 100 items first, until the interval is narrow enough; all {items.n:,} at the most",
+        f"mode {mode}" + ("" if mode == "exact" else ", or exact if all of them have to be asked about"),
+        f"asks about all {items.n:,}" if mode == "exact" else rounds,
     ]

@@ -37,6 +37,7 @@ class Questions:
     bound: parameters.Bound
     written: str = ""
     fills: dict[Fill, None] = field(default_factory=dict)
+    oracle: str | None = None
 
     @property
     def sql(self) -> str:
@@ -83,6 +84,11 @@ class Questions:
         finally:
             self.registry.forget_costs()
         return plan
+
+    def oracle_calls(self) -> int:
+        """Calls of this statement so far that an ORACLE LIMIT counts."""
+        calls = self.control.calls
+        return calls.total() if self.oracle is None else calls[self.oracle]
 
     def calls(self, fills: Mapping[Fill, None] | None = None) -> int:
         """Items that the models of some fills were asked in this statement."""

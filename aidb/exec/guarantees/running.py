@@ -83,6 +83,8 @@ def proxies_of(executor: Choosing | Estimating | Finding, items: Items) -> Proxi
 
 def executor_of(questions: Questions, guarantee: Guarantee) -> tuple[Choosing | Estimating | Finding, Items]:
     """What will answer it, checked; asks no model."""
+    if guarantee.oracle is not None:
+        questions.oracle = questions.registry.model(guarantee.oracle).name
     parts = Parts(Units.of(questions.sql, questions.relations), questions.relations.aggregates)
     is_search = guarantee.error is None and guarantee.recall is None and guarantee.precision is None
     is_search = is_search and guarantee.fnr is None and guarantee.fpr is None

@@ -16,7 +16,7 @@ from aidb.errors import ProgrammingError
 from aidb.exec.guarantees.answered import ANSWERED, Answered
 from aidb.exec.guarantees.items import OPEN, Floats, Items
 from aidb.exec.proxies import learning
-from aidb.exec.proxies.reading import Exact, Place, Vectors, numbers, query, read, vectors
+from aidb.exec.proxies.reading import Exact, Place, Vectors, kinds, numbers, query, read, vectors
 from aidb.plan.parts import Shares
 from aidb.stats.calibrate import quality
 from aidb.stats.index import build
@@ -78,7 +78,9 @@ class Expression:
 
     def values(self, items: Items, exact: Exact, among: str = OPEN) -> Floats:
         """One for each item of a table, NaN for NULL."""
-        found = read(items.questions.database, place_of(items, self.alias), [self.sql], among, exact)
+        place = place_of(items, self.alias)
+        numbers(kinds(place, [self.sql], among, exact)[0], self.name)
+        found = read(items.questions.database, place, [self.sql], among, exact)
         return numbers(found[0], self.name)
 
     def scores(self, items: Items, exact: Exact) -> Scores:

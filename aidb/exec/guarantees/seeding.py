@@ -49,7 +49,7 @@ def ask_representatives(items: Items, proxy: Spread, guarantee: Guarantee) -> As
     if count <= 0:
         return Asked()
     rows = open_representatives(items, proxy.index.rows, count)
-    calls, cost, seconds = control.calls.total(), control.cost, items.seconds
+    calls, cost, seconds = items.questions.oracle_calls(), control.cost, items.seconds
     if len(rows):
         items.counts(rows)
-    return Asked(len(rows), control.calls.total() - calls, control.cost - cost, items.seconds - seconds)
+    return Asked(len(rows), items.questions.oracle_calls() - calls, control.cost - cost, items.seconds - seconds)

@@ -14,7 +14,7 @@ from aidb.catalog.relations import Fill, Relation
 from aidb.errors import ProgrammingError, UnknownName
 from aidb.exec.proxies import learning
 from aidb.exec.proxies.expressions import Names, expression
-from aidb.exec.proxies.reading import Exact, Place, numbers, query, read, vectors
+from aidb.exec.proxies.reading import Exact, Place, kinds, numbers, query, read, vectors
 from aidb.exec.registry import Registry
 from aidb.sql.statements import Call, CreateProxy, CreateSemanticIndex, Refresh
 from aidb.sql.tokens import scan
@@ -123,6 +123,9 @@ class Declaring:
         place = Place(names.table, names.keys)
         self._draw(names, proxy.train_labels, proxy.train_where)
         asking = self._asking
+        target, *inside = kinds(place, [proxy.target, *features], CHOSEN, asking.exact)
+        numbers(target, f"({proxy.target})", "what FOR names")
+        vectors(inside, features)
         columns = read(asking.database, place, [proxy.target, *features], CHOSEN, asking.exact, many="any_value")
         labels = numbers(columns[0], f"({proxy.target})", "what FOR names")
         inputs = vectors(columns[1:], features)
@@ -212,6 +215,7 @@ class Declaring:
             CHOSEN, f"SELECT row_number() OVER (ORDER BY {keys}) - 1 AS __row, {renamed} FROM {names.relation.base}"
         )
         features = features_of(Call(index.using, index.args), names, learned=True)
+        vectors(kinds(place, features, CHOSEN, asking.exact), features)
         columns = read(asking.database, place, features, CHOSEN, asking.exact, many="any_value")
         found = vectors(columns, features)
         if not np.isfinite(found).all(axis=1).any() or not found.shape[1]:

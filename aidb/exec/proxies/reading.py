@@ -44,6 +44,13 @@ def query(place: Place, expressions: Sequence[str], among: str) -> str:
     )
 
 
+def kinds(place: Place, expressions: Sequence[str], among: str, exact: Exact) -> list[pa.ChunkedArray]:
+    """A column for each expression, of its type and without rows: what is of the wrong type should cost no model call."""
+    return list(exact(f"SELECT * FROM ({query(place, expressions, among)}) AS __aidb_t WHERE false").columns)[
+        -len(expressions) :
+    ]
+
+
 def read(
     database: Database, place: Place, expressions: Sequence[str], among: str, exact: Exact, *, many: str = "max"
 ) -> list[pa.ChunkedArray]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from aidb.stats.selection.population import Label, Population
 from aidb.stats.selection.result import Chosen, Selection, selection
 
-__all__ = ["Chosen", "Population", "Selection", "select"]
+__all__ = ["Chosen", "Population", "Selection", "check", "select"]
 
 _RECALL = {
     "auto": "exact:auto",
@@ -72,7 +72,7 @@ def select(
 
     Raises ValueError for arguments that make no sense; nothing is asked then.
     """
-    _check(recall, precision, probability, budget, expected, verified)
+    check(recall, precision, probability, budget, method=method, expected=expected, verified=verified)
     home = _home(method, recall, precision, expected, verified)
     population = Population(scores, label, budget, rng, known)
     pool = population.unknown()
@@ -85,6 +85,21 @@ def select(
         wanted.insert(0, recall)
     arguments = [*wanted, rng] if expected else [*wanted, 1 - probability, rng]
     return selection(population, _method(home)(population, *arguments, **options), **targets)
+
+
+def check(
+    recall: float | None = None,
+    precision: float | None = None,
+    probability: float = 0.95,
+    budget: int | None = None,
+    *,
+    method: str = "auto",
+    expected: bool = False,
+    verified: bool = False,
+) -> None:
+    """Raises the ValueError that `select` would raise for these arguments, before anything is asked."""
+    _check(recall, precision, probability, budget, expected, verified)
+    _home(method, recall, precision, expected, verified)
 
 
 def _check(
