@@ -4,6 +4,7 @@ They know nothing of SQL, models or storage, and are useful alone:
 
 - `select`: rows whose recall, precision or both meet a target.
 - `estimate`: a count, sum or average within an error, with an interval.
+- `quantile`: the median of a number that each row has, or another quantile, within an error of its rank.
 - `search`: k matching rows after few labels.
 - `sampling`, `intervals`, `calibrate`, `index`: what these are made of.
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from aidb.stats import calibrate, index, intervals, sampling
     from aidb.stats.aggregates import Answers, Estimate, GroupEstimates, estimate, estimate_groups
     from aidb.stats.finding import Found, search
+    from aidb.stats.quantiles import Quantile, quantile
     from aidb.stats.selection import Selection, select
 
 _HOMES = {
@@ -29,6 +31,8 @@ _HOMES = {
     "GroupEstimates": "aidb.stats.aggregates",
     "estimate": "aidb.stats.aggregates",
     "estimate_groups": "aidb.stats.aggregates",
+    "Quantile": "aidb.stats.quantiles",
+    "quantile": "aidb.stats.quantiles",
     "Found": "aidb.stats.finding",
     "search": "aidb.stats.finding",
 }
@@ -39,12 +43,14 @@ __all__ = [
     "Estimate",
     "Found",
     "GroupEstimates",
+    "Quantile",
     "Selection",
     "calibrate",
     "estimate",
     "estimate_groups",
     "index",
     "intervals",
+    "quantile",
     "sampling",
     "search",
     "select",
