@@ -2,6 +2,7 @@
 
     python -m benchmarks.selection --data tacred --recall .9 --budget 1000 --method auto --trials 1000
     python -m benchmarks.selection --csv FILE --precision .9 --budget 1000
+    python -m benchmarks.selection --data tacred --recall .9 --method verified --beside
     python -m benchmarks.selection --suite --recall .9 --budget 500 1000 2000 --markdown
 
 A CSV has the columns id, label and proxy_score. Beside the method that was asked for run, on the same tables,
@@ -28,6 +29,8 @@ from aidb.stats.selection.result import Chosen
 from benchmarks.selection_sets import Table, load, names, read
 
 PUBLISHED = "supg-published"
+VERIFIED = "verified"
+"""Recall with every returned row labelled, at as few labels as can be; takes no budget."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,11 @@ def measure(
     targets = [target for target in (recall, precision) if target is not None]
     decide = _decide(method, recall, precision)
     met, got = 0, []
+    budget = None if method == VERIFIED else budget
     start = time.monotonic()
     for trial in range(trials):
         population = Ranked(base, lambda rows: table.truth[rows], budget)
-        if population.left >= population.n and len(targets) == 1:
+        if population.left >= population.n and len(targets) == 1 and method != VERIFIED:
             population.ask(population.unknown())
             cut = 0
         else:
@@ -97,6 +101,8 @@ def measure(
 
 
 def _decide(method: str, recall: float | None, precision: float | None) -> Callable[..., Chosen]:
+    if method == VERIFIED:
+        return _method(_home("auto", recall, precision, False, True))
     return _method(_home("supg" if method == PUBLISHED else method, recall, precision, False, False))
 
 
@@ -123,7 +129,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _cell(row: Row) -> str:
-    if "and" in row.target:
+    if "and" in row.target or row.method == VERIFIED:
         return f"{row.calls:,.0f} calls / {row.coverage:.3f}"
     return f"{row.recall if row.target.startswith('precision') else row.precision:.3f} / {row.coverage:.3f}"
 

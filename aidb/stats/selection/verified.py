@@ -71,13 +71,16 @@ def exact(population: Population, recall: float, delta: float, rng: np.random.Ge
 
 
 def auto(population: Population, recall: float, delta: float, rng: np.random.Generator) -> Chosen:
-    """As `exact`, but by the cell sampler where a certificate would need more than half of the table, and says so."""
+    """As `exact`, but by the cell sampler where a certificate would need more than half of the table, and says so.
+
+    Not where most rows have one score: there the cells have nothing to go by either.
+    """
     _pilot(population, rng)
-    labels = _foreseen(population, recall, delta)
-    if labels <= 0.5 * population.n:
+    expected = outlook(population)
+    _, labels = zones.plan_total(expected, recall, delta)
+    if labels <= 0.5 * population.n or _is_flat(population):
         return _exact(population, recall, delta, rng)
     # Enough to see where the positives end: a few times the rank that recall needs, by the pilot.
-    expected = outlook(population)
     allowed = population.budget
     reach = float(expected.position(recall * expected.positives[-1]))
     population.budget = population.used + min(population.left, max(1000, int(2 * reach)), population.n // 2)
@@ -92,13 +95,6 @@ def auto(population: Population, recall: float, delta: float, rng: np.random.Gen
 def _pilot(population: Population, rng: np.random.Generator) -> None:
     rows = len(population.unknown())
     pilot(population, min(max(60, rows // 200), 2000, rows // 5, population.left), rng)
-
-
-def _foreseen(population: Population, recall: float, delta: float) -> float:
-    """Labels that a certificate will take from here on."""
-    if not _is_flat(population):
-        return zones.plan_total(outlook(population), recall, delta)[1]
-    return _plan(belief(population, _none(population)), Evidence(), _found(population), recall, delta).labels
 
 
 def _none(population: Population) -> Flags:
