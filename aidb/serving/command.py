@@ -186,6 +186,7 @@ def _serve(settings: Settings, token: str | None) -> int:
     )
     server = _Server(config, service)
     socket = config.bind_socket()
+    socket.listen(config.backlog)  # so that who reads the next line can connect
     host, port = socket.getsockname()[:2]
     scheme = "https" if settings.certificate else "http"
     log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)

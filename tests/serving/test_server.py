@@ -304,7 +304,7 @@ def test_a_worker_that_dies_takes_none_with_it(server: Server) -> None:
 
 def test_a_shutdown_lets_requests_end() -> None:
     """And says so beforehand: not ready any more. The exit code is that of a program that did what it was told."""
-    server = Server(["--function", "upto=tests.serving.hosted:upto", "--host", "127.0.0.1"], token=None).wait()
+    server = Server(["--function", "upto=tests.serving.hosted:upto", "--host", "127.0.0.1"], token=None)
     replies: list[httpx.Response] = []
     sent = threading.Event()
 
@@ -315,12 +315,16 @@ def test_a_shutdown_lets_requests_end() -> None:
 
         replies.append(httpx.post(f"{server.url}/v2/models/upto/infer", content=body(), trust_env=False, timeout=30))
 
-    assert httpx.get(f"{server.url}/v2", headers={"Host": "evil.example"}, trust_env=False).status_code == 403
     client = threading.Thread(target=slow)
-    client.start()
-    assert sent.wait(10)
-    while counted(server).get('aidb_batch_items_count{model="upto"}', "0.0") != "1.0":
-        server.pause()
-    assert server.stop() == 0
+    try:
+        server.wait()
+        assert httpx.get(f"{server.url}/v2", headers={"Host": "evil.example"}, trust_env=False).status_code == 403
+        client.start()
+        assert sent.wait(10)
+        while counted(server).get('aidb_batch_items_count{model="upto"}', "0.0") != "1.0":
+            server.pause()
+    finally:
+        code = server.stop()
+    assert code == 0
     client.join(10)
     assert outputs(replies[0]) == {"y": [0], "half": [True], "_row": [0]}
