@@ -140,7 +140,7 @@ class Cursor:
         runs = bulk.runs(rows, types)
         if runs is None or engine.database.refers_to_itself(many.table):
             return False  # such a row may refer to one before it, which must be there by then
-        own = len(rows) > 1 and not engine.database.has_begun
+        own = len(rows) > 1 and engine.database.autocommit and not engine.database.has_begun
         if own:
             engine.run("BEGIN")
         try:

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from harlequin.driver import HarlequinDriver
 
 _COLUMNS = """
-SELECT schema_name, table_name, list({'name': column_name, 'type': data_type} ORDER BY column_index),
-    table_name IN (SELECT view_name FROM duckdb_views() v WHERE v.schema_name = c.schema_name)
-FROM duckdb_columns() c WHERE NOT internal AND database_name = current_database() AND schema_name <> 'aidb_internal'
-GROUP BY ALL ORDER BY schema_name = 'aidb', schema_name, table_name
+SELECT schema_name, table_name, list({'name': column_name, 'type': data_type} ORDER BY column_index), any_value(is_view)
+FROM (SELECT *, (schema_name, table_name) IN (SELECT (schema_name, view_name) FROM duckdb_views()) AS is_view
+    FROM duckdb_columns() WHERE NOT internal AND database_name = current_database() AND schema_name <> 'aidb_internal')
+GROUP BY schema_name, table_name ORDER BY schema_name = 'aidb', schema_name, table_name
 """
 _KINDS = {"blob table": "bt", "virtual table": "vt", "table": "t", "view": "v"}
 _FAMILIES = ((aidb.STRING, "s"), (aidb.NUMBER, "#"), (aidb.DATETIME, "d"), (aidb.BINARY, "0b"))

@@ -257,6 +257,9 @@ def test_without_autocommit_a_change_begins_a_transaction_and_reading_none(tmp_p
         with pytest.raises(aidb.ProgrammingError, match="p"):
             con.execute("FROM p")
         con.execute("CREATE TABLE p (a INT)")
+        con.commit()
+        con.executemany("INSERT INTO p VALUES (?)", [[8], [9]])
+        con.rollback()
         con.executemany("INSERT INTO p VALUES (?)", [[1], [2]])
         with pytest.raises(aidb.ProgrammingError, match="a transaction is open"):
             con.autocommit = True

@@ -109,8 +109,12 @@ class Reflecting(DefaultDialect):
     def get_columns(self, connection: Connection, table_name: str, schema: str | None = None, **kw: Any) -> Any:
         """Columns in their order; those that a model fills have a comment that names it."""
         ours = self._one(connection, table_name, schema)
+        kept: dict[str, tuple[Any, ...]] = {}
+        if ours is not None and ours.kind == "table":  # what is seen is a view, which has no defaults
+            kept = {row[0]: row for row in self._columns(connection, table_name + STORED, schema)}
         found = []
-        for name, type_, nullable, default, comment, expression in self._existing(connection, table_name, schema):
+        for row in self._existing(connection, table_name, schema):
+            name, type_, nullable, default, comment, expression = kept.get(row[0], row)
             column = {
                 "name": name,
                 "type": sqlalchemy_type(type_),
