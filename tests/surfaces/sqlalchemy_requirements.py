@@ -17,7 +17,8 @@ OPENED = words("""
     date_historic autocommit isolation_level array_type json_type precision_numerics_enotation_large
     precision_numerics_many_significant_digits server_defaults expression_server_defaults aggregate_order_by
     infinity_floats float_or_double_precision_behaves_generically update_from delete_from mod_operator_as_percent_sign
-    computed_columns computed_columns_virtual supports_distinct_on regexp_match regexp_replace fetch_first
+    computed_columns computed_columns_virtual
+    computed_columns_reflect_persisted supports_distinct_on regexp_match regexp_replace fetch_first
     fetch_no_order_by fetch_expression fetch_percent supports_bitwise_or supports_bitwise_and supports_bitwise_not
     supports_bitwise_xor supports_bitwise_shift indexes_with_expressions reflect_indexes_with_expressions
     indexes_check_column_order datetime_timezone_historic

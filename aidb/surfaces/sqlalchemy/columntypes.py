@@ -17,6 +17,11 @@ from aidb.spi.content import CONTENT_SQL
 class Interval(INTERVAL):  # type: ignore[misc, unused-ignore]
     """DuckDB's INTERVAL, a `datetime.timedelta` in Python."""
 
+    @classmethod
+    def adapt_emulated_to_native(cls, interval: types.Interval, **kw: Any) -> Interval:  # type: ignore[override]
+        """What stands for SQLAlchemy's own Interval."""
+        return cls(precision=interval.second_precision)
+
     def literal_processor(self, dialect: Any) -> Callable[[timedelta], str]:
         """As it is written in SQL."""
         return lambda value: f"INTERVAL '{value.days} days {value.seconds * 10**6 + value.microseconds} microseconds'"
