@@ -296,7 +296,9 @@ class Cursor:
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows that are left."""
-        return list(self._left())
+        rows = self._left()
+        self._answer().hurry()
+        return list(rows)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self

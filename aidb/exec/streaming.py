@@ -104,7 +104,7 @@ class Stream:
     ) -> None:
         self.questions, self.portions = questions, portions
         self.found: list[Answer] = []
-        self.is_read = self.is_done = False
+        self.is_read = self.is_done = self._in_haste = False
         self.keeps_rows = True
         self.when_over: Callable[[], None] = lambda: None
         self.version = 0
@@ -186,10 +186,15 @@ class Stream:
 
     def report(self) -> Report:
         """What it cost, once all is done."""
+        self.hurry()
         while self.more(len(self.found)):
             pass
         assert self._report is not None
         return self._report
+
+    def hurry(self) -> None:
+        """See `Source`: the rest is one portion."""
+        self._in_haste = True
 
     def more(self, n: int) -> bool:
         """See `Source`. Raises what ends the search, and `OperationalError` if it was ended before."""
@@ -259,7 +264,7 @@ class Stream:
     def _portion(self) -> None:
         """Ask about the next items, and answer for them; after the last ones, judge the whole."""
         questions, began, busy = self.questions, time.monotonic(), self._statement.busy
-        last = min(self._at + self._size, self._count)
+        last = self._count if self._in_haste else min(self._at + self._size, self._count)
         chosen = f"__row >= {self._at} AND __row < {last}"
         questions.keep(self._now, f"SELECT {self._columns} FROM {self._open} WHERE {chosen}")
         try:

@@ -49,6 +49,9 @@ class Answer:
         """Was it a query (perhaps with an empty result)?"""
         return self._relation is not None or self._table is not None
 
+    def hurry(self) -> None:
+        """All rows are wanted, none sooner than the others: for answers that are still being found."""
+
     @cached_property
     def table(self) -> pa.Table:
         """All rows as Arrow."""

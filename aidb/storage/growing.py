@@ -23,6 +23,9 @@ class Source(Protocol):
     def more(self, n: int) -> bool:
         """Find parts until there are more than ``n``; False if that is all. Raises what ended the search."""
 
+    def hurry(self) -> None:
+        """All that is left is wanted: parts that are found sooner are of no use, and cost time."""
+
 
 class Growing(Answer):
     """Rows that come part by part, to whoever iterates over them; what needs all of them finds them all first.
@@ -80,7 +83,12 @@ class Growing(Answer):
     def _read(self, rows: Callable[[Answer], Iterator[T]]) -> _Reading[T]:
         return _Reading(self, rows)
 
+    def hurry(self) -> None:
+        """See `Answer`."""
+        self._source.hurry()
+
     def _all(self) -> list[Answer]:
+        self.hurry()
         return list(_Reading(self, lambda part: iter((part,))))
 
 
