@@ -65,6 +65,18 @@ def put(con: aidb.Connection, model: Any, n: int = N) -> Any:
 # ---- when
 
 
+@pytest.mark.parametrize("everything", [aidb.Cursor.fetchall, aidb.Cursor.arrow, lambda cur: cur.report])
+def test_who_wants_everything_gets_the_rest_in_one_portion(
+    con: aidb.Connection, monkeypatch: pytest.MonkeyPatch, everything: Callable[[aidb.Cursor], object]
+) -> None:
+    taken: list[int] = []
+    portion = streaming.Stream._portion
+    monkeypatch.setattr(streaming.Stream, "_portion", lambda self: (taken.append(self._at), portion(self))[1])
+    put(con, Vector())
+    everything(con.execute(SCAN))
+    assert taken == [0, BATCH]
+
+
 def test_the_first_row_takes_a_batch_and_each_further_batch_waits_to_be_asked_for(con: aidb.Connection) -> None:
     model = put(con, Vector())
     cur = con.execute(SCAN)
