@@ -3,7 +3,7 @@
 ``SET enable_external_access = false`` keeps DuckDB from files and the network for good, and ``SET lock_configuration = true``
 from every other setting. Both hold for AIDB as well: models and sources can't be declared, answers not carried out or in,
 and a content reference is followed only if a connector listed it. Else a text of SQL could name any file, and have a model
-read it out.
+read it out. Where those switches are open, references to other machines still need a listing, or ``aidb.follow_urls``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from aidb.catalog.names import quoted
 from aidb.errors import OperationalError
 from aidb.exec.registry import Registry
+from aidb.exec.urls import ANY, may_follow
 from aidb.spi import Connector, Decoded, ItemFailure, Ref
 
 
@@ -44,28 +45,48 @@ class Access:
         if self._is_set("lock_configuration"):
             raise OperationalError("settings can't be changed: lock_configuration is true on this connection")
 
-    def guarded(self, connector: Callable[[str], Connector]) -> Callable[[str], Connector]:
-        """Connectors that follow, where nothing outside may be reached, only references that one of them has listed."""
-        return connector if self.is_open else lambda name: _Guarded(connector(name), self._registry)
+    def guarded(self, connector: Callable[[str], Connector], urls: str) -> Callable[[str], Connector]:
+        """Connectors that follow only references which may be followed. ``urls``: the setting ``aidb.follow_urls``.
+
+        Where nothing outside may be reached these are the ones that a connector has listed, and else those and all that
+        do not lead to other machines.
+        """
+        registry = self._registry
+        if not self.is_open:
+            return lambda name: _Guarded(connector(name), registry, lambda uri: False, _CLOSED)
+        if urls == ANY:
+            return connector
+        return lambda name: _Guarded(connector(name), registry, lambda uri: may_follow(uri, urls), _NOT_ALLOWED)
+
+
+_CLOSED = "is listed by no blob table, and nothing else may be read here"
+_NOT_ALLOWED = (
+    "is an address that came as data: it is listed by no CREATE BLOB TABLE ... FROM, and followed only if "
+    "SET aidb.follow_urls names its origin, or 'any'"
+)
 
 
 class _Guarded:
-    """A connector that reads what was listed, and nothing else."""
+    """A connector that reads what was listed, and what is free to all.
 
-    def __init__(self, inner: Connector, registry: Registry) -> None:
-        self._inner, self._registry = inner, registry
+    free: may this reference be followed even if it is listed nowhere? why: what to say of one that may not.
+    """
+
+    def __init__(self, inner: Connector, registry: Registry, free: Callable[[str], bool], why: str) -> None:
+        self._inner, self._registry, self._free, self._why = inner, registry, free, why
         self.name, self.extensions, self.priority = inner.name, inner.extensions, inner.priority
         self.claims, self.schema, self.items = inner.claims, inner.schema, inner.items
 
     def read(self, refs: Sequence[Ref], *, encoded: bool = False) -> Iterator[Decoded | ItemFailure]:
-        """As the connector does, with a failure for each reference that is not listed."""
-        listed = self._listed({ref.uri for ref in refs})
-        found = iter(self._inner.read([ref for ref in refs if ref.uri in listed], encoded=encoded))
+        """As the connector does, with a failure for each reference that may not be followed."""
+        asked = {ref.uri for ref in refs if not self._free(ref.uri)}
+        refused = asked - self._listed(asked) if asked else asked
+        if not refused:
+            yield from self._inner.read(refs, encoded=encoded)
+            return
+        found = iter(self._inner.read([ref for ref in refs if ref.uri not in refused], encoded=encoded))
         for ref in refs:
-            if ref.uri in listed:
-                yield next(found)
-            else:
-                yield ItemFailure(f"{ref.uri} is listed by no blob table, and nothing else may be read here")
+            yield ItemFailure(f"{ref.uri} {self._why}") if ref.uri in refused else next(found)
 
     def _listed(self, uris: set[str]) -> set[str]:
         cursor = self._registry.database.cursor()

@@ -136,6 +136,10 @@ class Engine:
         """Make a Python object usable after FROM ... USING."""
         self.connectors.add(connector)
 
+    def reader(self) -> Callable[[str], Connector]:
+        """Connectors for the content of a result, as far as this connection may follow references."""
+        return self._definer.access.guarded(self.connectors.get, self.settings.follow_urls)
+
     def interrupt(self) -> None:
         """Stop the running statement, from any thread; what is finished is kept."""
         control = self._control

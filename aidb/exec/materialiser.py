@@ -241,7 +241,7 @@ class Statement:
         with ExitStack() as held:
             for name in sorted({fill.model.lower() for fill in fills}):
                 held.enter_context(registry.pool.lock(name))
-            connector = Access(registry).guarded(shared.connectors.get)
+            connector = Access(registry).guarded(shared.connectors.get, self.settings.follow_urls)
             pipeline = Pipeline(jobs, rows, connector, shared.writer(), self.control, self.settings.memory_limit)
             shared.last = pipeline
             try:

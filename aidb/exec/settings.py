@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from aidb.errors import NotSupportedError, ProgrammingError, UnknownName
+from aidb.exec.urls import LISTED, read_urls
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
 
@@ -102,7 +103,8 @@ class Settings:
     batch_size: items a model call, in place of the model's own. memory_limit: bytes of decoded items in flight.
     seed: of every sample. progress: show progress. executor: where models run. optimizer: false runs every model on
     all that the statement touches. stream: hand out rows while models are at work: ``on`` wherever a query allows it,
-    ``auto`` if it asks about many items and no cap or ``on_error = 'raise'`` may end it, ``off`` never.
+    ``auto`` if it asks about many items and no cap or ``on_error = 'raise'`` may end it, ``off`` never. follow_urls: which
+    references to other machines are followed, beside those that a blob table has listed.
     """
 
     max_calls: int | None = None
@@ -117,6 +119,7 @@ class Settings:
     executor: str = "local"
     optimizer: bool = True
     stream: str = "auto"
+    follow_urls: str = LISTED
 
     def changed(self, name: str, value: object | None) -> Settings:
         """These settings with one of them set, or reset by None. Raises `UnknownName`, `ProgrammingError`."""
@@ -147,5 +150,6 @@ _READERS: dict[str, Callable[[object], object]] = {
     "executor": _choice("local", "ray"),
     "optimizer": _switch,
     "stream": _stream,
+    "follow_urls": read_urls,
 }
 assert set(_READERS) == {f.name for f in fields(Settings)}

@@ -79,7 +79,7 @@ class AidbCursor(HarlequinCursor):  # type: ignore[misc, unused-ignore]
             return None
         except aidb.Error as e:
             raise HarlequinQueryError(msg=str(e), title="AIDB could not fetch all rows:") from e
-        for name, handles in list(with_handles(table, self._connection.engine.connectors.get)):
+        for name, handles in list(with_handles(table, self._connection.engine.reader())):
             shown = pa.array([None if h is None else repr(h) for h in handles], pa.string())
             table = table.set_column(table.column_names.index(name), name, shown)
         return table
