@@ -26,6 +26,8 @@ CPU_BATCH = 16
 GPU_BATCH = 32
 TICK = 0.05
 _SHORT_TICK = 0.005
+_FIRST = 4
+"""Items of the first call on a processor."""
 
 
 class Inbox(queue.Queue[Piece | None]):
@@ -163,9 +165,11 @@ class Job:
         size = self.size(on_content=bool(self.pending and self.pending[0].content))
         if self.callers == 1 or self.inference.spec.device != "cpu":
             return size
-        # Towards the end shorter batches, so that no processor waits long for the others' last ones.
-        left = control.expected[self.inference.name] - control.calls[self.inference.name]
-        return max(1, min(size, -(-left // (2 * self.callers))))
+        # Short batches at first, so that no processor waits for more to be decoded, and towards the end, so that none
+        # waits long for the others' last ones.
+        done = control.calls[self.inference.name]
+        left = control.expected[self.inference.name] - done
+        return max(1, min(size, _FIRST + done // self.callers, -(-left // (2 * self.callers))))
 
     def _has_next_file(self) -> bool:
         return (

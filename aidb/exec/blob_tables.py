@@ -147,7 +147,7 @@ class BlobTables:
         registry.add(definition)
         changes = items.merge(db, before, definition, registry.dependents(definition))
         counts = ((changes.new, "new"), (changes.changed, "changed"), (changes.gone, "gone"))
-        parts = [f"{changes.items:,} items", *(f"{n:,} {what}" for n, what in counts if n)]
+        parts = [f"{changes.items:,} item{'s' * (changes.items != 1)}", *(f"{n:,} {what}" for n, what in counts if n)]
         return f"blob table {definition.name}: {', '.join(parts)}"
 
 

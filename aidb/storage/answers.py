@@ -124,9 +124,7 @@ class AnswerWriter:
     def _settle(self, batch: AnsweredBatch, failed: np.ndarray) -> None:
         """Items that have an answer now are errors no more."""
         answered = batch.keys.filter(pa.array(~failed))
-        parts = [
-            f"(e.item::JSON->>{_path(n)}) IS NOT DISTINCT FROM k.{quoted(n)}::VARCHAR" for n in answered.column_names
-        ]
+        parts = [f"{error_key(n)} IS NOT DISTINCT FROM k.{quoted(n)}::VARCHAR" for n in answered.column_names]
         self._db.register("aidb_answered", answered)
         try:
             self._db.execute(
@@ -181,9 +179,10 @@ def retry_failed(db: duckdb.DuckDBPyConnection, fills: Sequence[FillDefinition])
     return count
 
 
-def _path(name: str) -> str:
+def error_key(name: str) -> str:
+    """SQL of a key column's value, as text, in a row ``e`` of the table of errors."""
     inner = name.replace('"', '\\"').replace("'", "''")
-    return f"'$.\"{inner}\"'"
+    return f"(e.item::JSON->>'$.\"{inner}\"')"
 
 
 def seconds_per_item(db: duckdb.DuckDBPyConnection, fill: FillDefinition) -> float | None:

@@ -21,9 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aidb.catalog.definitions import FillDefinition
-from aidb.catalog.names import literal, quoted
+from aidb.catalog.names import quoted
 from aidb.errors import OperationalError
+from aidb.storage.answers import error_key
 from aidb.storage.database import translated
+from aidb.storage.items import count
 from aidb.storage.schema import INTERNAL
 
 FORMAT = 1
@@ -231,7 +233,7 @@ def attach(db: duckdb.DuckDBPyConnection, fill: FillDefinition, shown: Universe,
             f"CREATE OR REPLACE TEMP TABLE aidb_new AS SELECT f.* FROM aidb_found f "
             f"ANTI JOIN (FROM {fill.ledger} WHERE NOT _failed) l ON {same}"
         )
-        matched, new = _count(db, "aidb_found"), _count(db, "aidb_new")
+        matched, new = count(db, "aidb_found"), count(db, "aidb_new")
         if new:
             _store(db, fill, places, same, folder)
         for table in ("aidb_attached", "aidb_calls", "aidb_found", "aidb_new"):
@@ -246,8 +248,7 @@ def _store(
     # What failed here was answered there.
     db.execute(f"DELETE FROM {fill.ledger} l USING aidb_new f WHERE {same}")
     settled = " AND ".join(
-        f"(e.item::JSON->>{literal(_path(k))}) IS NOT DISTINCT FROM f.{p}::VARCHAR"
-        for (k, _), p in zip(fill.keys, places, strict=True)
+        f"{error_key(k)} IS NOT DISTINCT FROM f.{p}::VARCHAR" for (k, _), p in zip(fill.keys, places, strict=True)
     )
     db.execute(f"DELETE FROM {INTERNAL}.errors e USING aidb_new f WHERE e.fill = {fill.id} AND {settled}")
     db.execute(
@@ -287,13 +288,4 @@ def _stage(db: duckdb.DuckDBPyConnection, name: str, batches: pa.RecordBatchRead
         db.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM aidb_parts")
     finally:
         db.unregister("aidb_parts")
-    return _count(db, name)
-
-
-def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:
-    return int(db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
-
-
-def _path(name: str) -> str:
-    inner = name.replace('"', '\\"')
-    return f'$."{inner}"'
+    return count(db, name)

@@ -17,6 +17,7 @@ from aidb.catalog.definitions import BlobTable, FillDefinition
 from aidb.catalog.names import listed, quoted
 from aidb.errors import IntegrityError, ProgrammingError
 from aidb.spi.content import CONTENT_SQL
+from aidb.storage.answers import error_key
 from aidb.storage.schema import INTERNAL
 
 CONTENT_ID = "content_id"
@@ -166,7 +167,7 @@ def merge(
     columns. Part of the caller's transaction. Raises `IntegrityError` for keys that are NULL or not unique.
     """
     _check_identity(db, table)
-    if _count(db, before.items) == _count(db, f"{before.items}_gone") == 0:
+    if count(db, before.items) == count(db, f"{before.items}_gone") == 0:
         if before.columns != table.columns:
             drop(db, before)
             create(db, table)
@@ -189,7 +190,7 @@ def _fill(db: duckdb.DuckDBPyConnection, table: BlobTable) -> Changes:
     order = quoted(table.key) if _is_given(table) else "_n"
     db.execute(f"INSERT INTO {table.items} SELECT {key}{names}, _content, _copy FROM {STAGING} ORDER BY {order}")
     db.execute(f"DROP TABLE {STAGING}")
-    items = _count(db, table.items)
+    items = count(db, table.items)
     return Changes(items, items, 0, 0)
 
 
@@ -227,7 +228,7 @@ def _compare(db: duckdb.DuckDBPyConnection, before: BlobTable, table: BlobTable)
         f"WHERE s.{key} IS NULL OR i.{key} IS NULL OR {differs}"
     )
     found = dict(db.execute(f"SELECT how, count(*) FROM {TURNED} GROUP BY how").fetchall())
-    return Changes(_count(db, SEEN), *(found.get(how, 0) for how in ("new", "changed", "gone")))
+    return Changes(count(db, SEEN), *(found.get(how, 0) for how in ("new", "changed", "gone")))
 
 
 def _store(db: duckdb.DuckDBPyConnection, before: BlobTable, table: BlobTable, changes: Changes) -> None:
@@ -265,7 +266,8 @@ def _is_given(table: BlobTable) -> bool:
     return table.key.lower() in (n.lower() for n, _ in table.columns)
 
 
-def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:
+def count(db: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Rows of a table that is there."""
     return int(db.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
 
 
@@ -302,7 +304,7 @@ def _move_answers(
 ) -> None:
     """Answers about changed and vanished items go to the stale tables; those whose version is back return."""
     fill, own, key = dependent.fill, quoted(dependent.key), quoted(table.key)
-    if not _count(db, fill.ledger) and stale_name(fill.ledger) not in stale_tables:
+    if not count(db, fill.ledger) and stale_name(fill.ledger) not in stale_tables:
         return
     _, _, columns, content = dependent.rests[dependent.table]
     old = _version(columns, content, "i", [n for n, _ in before.columns])
@@ -331,7 +333,7 @@ def _move_answers(
             f"JOIN {TURNS} m ON a.{own} = m.k{joins} WHERE m.had AND {sound}"
         )
         db.execute(f"DELETE FROM {live} WHERE {own} IN (SELECT k FROM {TURNS} WHERE had)")
-        if not _count(db, stale):
+        if not count(db, stale):
             continue
         db.execute(
             f"CREATE OR REPLACE TEMP TABLE temp.aidb_back AS SELECT a.rowid AS r FROM {stale} a "
@@ -354,9 +356,8 @@ def _combined(dependent: Dependent, own: str) -> str:
 
 def _forget_errors(db: duckdb.DuckDBPyConnection, dependent: Dependent) -> None:
     """What went wrong with an item as it was says nothing of it as it is."""
-    name = dependent.key.replace('"', '\\"').replace("'", "''")
     db.execute(
-        f"DELETE FROM {INTERNAL}.errors e WHERE e.fill = {dependent.fill.id} AND (e.item::JSON->>'$.\"{name}\"') "
+        f"DELETE FROM {INTERNAL}.errors e WHERE e.fill = {dependent.fill.id} AND {error_key(dependent.key)} "
         f"IN (SELECT k::VARCHAR FROM {TURNS} WHERE had)"
     )
 
@@ -375,7 +376,7 @@ def count_rows(db: duckdb.DuckDBPyConnection, table: str) -> int:
         "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ? AND database_name = current_database()",
         table.split("."),
     ).fetchall()
-    return _count(db, table) if there else 0
+    return count(db, table) if there else 0
 
 
 def stale_name(live: str) -> str:

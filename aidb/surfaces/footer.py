@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aidb.cursor import Cursor
     from aidb.report import Report
 
 _GROUPS = 8
@@ -18,6 +19,14 @@ _WORTH = {
     "expected": "expected: so it is on average, no probability is promised",
     "exact": "exact: nothing had to be estimated",
 }
+
+
+def counted(cursor: Cursor, otherwise: str) -> str:
+    """How many rows there are, or were changed; of a definition its own sentence, or what is said ``otherwise``."""
+    if cursor.description is None and cursor.rowcount < 0:
+        return cursor.message or otherwise
+    changed = "" if cursor.description is not None else " changed"
+    return f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}{changed}"
 
 
 def models(report: Report) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from aidb.errors import Error, Interrupted
 from aidb.surfaces.destinations import File, Stoppable
 from aidb.surfaces.explaining import Place, explained
-from aidb.surfaces.footer import models, worth
+from aidb.surfaces.footer import counted, models, worth
 from aidb.surfaces.formats import BY_LINE, FORMATS, ONE_RESULT, Writer
 from aidb.surfaces.interrupting import interruptible
 from aidb.surfaces.paging import paged
@@ -242,12 +242,7 @@ class Session:
         report = cursor.report
         for text in report.notes:
             self.say(f"note: {text}")
-        if cursor.description is not None:
-            said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}"
-        elif cursor.rowcount >= 0:
-            said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'} changed"
-        else:
-            said = cursor.message or "ok"
+        said = counted(cursor, "ok")
         for sentence in worth(report):
             self.say(sentence)
         if not self.timer:

@@ -49,11 +49,11 @@ class ConnectorContract:
 
     def connector(self) -> Connector:
         """A new instance of the connector."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define connector()")
 
     def source(self, folder: Path) -> str:
         """Make a source of at least three items (where the connector reads files, below ``folder``) and name it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define source()")
 
     def options(self) -> dict[str, object]:
         """Options for every scan."""

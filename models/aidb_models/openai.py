@@ -2,7 +2,7 @@
 
 ::
 
-    CREATE MODEL describe USING openai WITH (url = 'http://localhost:11434/v1', model = 'llava',
+    CREATE MODEL caption USING openai WITH (url = 'http://localhost:11434/v1', model = 'llava',
         inputs = {'image': 'image'}, prompt = 'What is the main object, and is it indoors?',
         outputs = {'thing': 'VARCHAR', 'indoors': 'BOOLEAN'});
     CREATE MODEL embed USING openai WITH (url = 'http://localhost:8000/v1', model = 'bge-small', task = 'embed');

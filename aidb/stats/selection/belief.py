@@ -14,9 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
-from scipy.special import expit
 
-from aidb.stats.selection.pilot import Features, logistic
+from aidb.stats.selection.pilot import Features, rates
 from aidb.stats.selection.population import UNKNOWN, YES, Floats, Ints, Population
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -33,8 +32,6 @@ _BENEFIT = 2.0
 best scores can't tell: to find out costs little."""
 _TOLD = 1.5
 """A row of which neighbours tell is that many times as likely as its score says."""
-_MOST = 20_000
-"""Labels that the curve is fitted to; plenty for three parameters."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +76,9 @@ def belief(population: Population, told: Flags, trust: float = 1.0) -> Belief:
 def _by_score(population: Population, told: Flags) -> Floats:
     """(n,) by rank: the rate of the row's bin."""
     edges = _edges(population)
-    features = Features(population)
     seen = np.flatnonzero((population.labels != UNKNOWN) & ~told)
-    truth = population.labels[seen] == YES
-    few = np.linspace(0, len(seen) - 1, min(len(seen), _MOST)).astype(np.int64)
-    curve, _ = logistic(features(seen[few]), truth[few])
-    widths = np.diff(edges)
-    rate = np.mean([expit(features(edges[:-1] + (widths * at).astype(np.int64)) @ curve) for at in (0.1, 0.5, 0.9)], 0)
-    bins = np.searchsorted(edges, seen, side="right") - 1
-    labelled = np.bincount(bins, minlength=len(widths))
-    positive = np.bincount(bins, weights=truth, minlength=len(widths))
-    rate = (positive + _WEIGHT_OF_MODEL * rate) / (labelled + _WEIGHT_OF_MODEL)
-    return np.repeat(rate, widths)
+    rate, _ = rates(Features(population), edges, seen, population.labels[seen] == YES, _WEIGHT_OF_MODEL)
+    return np.repeat(rate, np.diff(edges))
 
 
 def _edges(population: Population) -> Ints:

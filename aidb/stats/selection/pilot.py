@@ -15,6 +15,8 @@ from scipy.special import expit
 
 from aidb.stats.selection.population import UNKNOWN, YES, Floats, Ints, Population
 
+_MOST = 20_000
+"""Labelled rows that a curve is fitted to: plenty for three parameters."""
 _WEIGHT_OF_MODEL = 4.0
 """The curve counts as much as so many labels in a bin."""
 _TINY = 1e-300
@@ -61,24 +63,34 @@ def pilot(population: Population, count: int, rng: np.random.Generator) -> Outlo
     return outlook(population)
 
 
+def rates(
+    features: Features, edges: Ints, seen: Ints, truth: npt.NDArray[np.bool_], weight: float
+) -> tuple[Floats, Ints]:
+    """(k,) twice, for the k bins between the edges: the rate of positives, and how many rows of the bin were seen.
+
+    seen, truth: the labelled rows, by rank. A rate is what was seen in the bin together with `weight` rows of a logistic
+    curve fitted to all that was seen.
+    """
+    few = np.linspace(0, len(seen) - 1, min(len(seen), _MOST)).astype(np.int64)
+    curve, _ = logistic(features(seen[few]), truth[few])
+    widths = np.diff(edges)
+    curved = np.mean(
+        [expit(features(edges[:-1] + (widths * at).astype(np.int64)) @ curve) for at in (0.1, 0.5, 0.9)], 0
+    )
+    bins = np.searchsorted(edges, seen, side="right") - 1
+    labelled = np.bincount(bins, minlength=len(widths))
+    positive = np.bincount(bins, weights=truth, minlength=len(widths))
+    return (positive + weight * curved) / (labelled + weight), labelled
+
+
 def outlook(population: Population) -> Outlook:
     """Where positives are to be expected, by all labels so far."""
     edges = _edges(population)
     features = Features(population)
     seen = np.flatnonzero(population.labels != UNKNOWN)
     truth = population.labels[seen] == YES
-    if len(seen) > 20_000:  # plenty for a curve of three parameters
-        few = np.linspace(0, len(seen) - 1, 20_000).astype(np.int64)
-        curve, _ = logistic(features(seen[few]), truth[few])
-    else:
-        curve, _ = logistic(features(seen), truth)
-    widths = np.diff(edges)
-    rate = np.mean([expit(features(edges[:-1] + (widths * at).astype(np.int64)) @ curve) for at in (0.1, 0.5, 0.9)], 0)
-    bins = np.searchsorted(edges, seen, side="right") - 1
-    labelled = np.bincount(bins, minlength=len(widths))
-    positive = np.bincount(bins, weights=truth, minlength=len(widths))
-    rate = (positive + _WEIGHT_OF_MODEL * rate) / (labelled + _WEIGHT_OF_MODEL)
-    unlabelled = widths - labelled
+    rate, labelled = rates(features, edges, seen, truth, _WEIGHT_OF_MODEL)
+    unlabelled = np.diff(edges) - labelled
     return Outlook(_sums(unlabelled).astype(np.int64), _sums(unlabelled * rate), int(truth.sum()))
 
 

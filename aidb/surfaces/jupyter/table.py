@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from aidb.surfaces.footer import models, worth
+from aidb.surfaces.footer import counted, models, worth
 from aidb.surfaces.pictures.drawing import looks
 from aidb.surfaces.pictures.elements import Room, element
 from aidb.surfaces.pictures.tiles import Layout
@@ -71,14 +71,9 @@ def item(handle: Handle) -> str:
 def footer(cursor: Cursor) -> list[str]:
     """Lines on rows, seconds, calls, errors, what is promised, and notes."""
     report = cursor.report
+    said = counted(cursor, "done")
     if _plan(cursor) is not None:
-        said = "no model was run" if not report.calls else "plan"
-    elif cursor.description is not None:
-        said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'}"
-    elif cursor.rowcount >= 0:
-        said = f"{cursor.rowcount:,} row{'' if cursor.rowcount == 1 else 's'} changed"
-    else:
-        said = cursor.message or "done"
+        said = "plan" if report.calls else "no model was run"
     calls = models(report)
     first = f"{said} [{report.seconds:.2f} s{f'; {calls}' if calls else ''}]"
     return [first, *worth(report), *(f"note: {note}" for note in report.notes)]
