@@ -1,21 +1,15 @@
 """Items to answers: one thread asks for them, readers decode, models infer, one writer stores, all at the same time.
 
-Memory in flight is bounded in bytes. Every batch is stored with its ledger rows in one transaction, so whatever ends a
-run, what was stored is never asked again.
-
-The caller's thread does none of this work: it waits, tells the progress, and notices reasons to stop. Each queue has
-its readers downstream of its writers and every wait looks for a stop, so nothing can hang but a model itself.
+Memory in flight is bounded in bytes.
 """
 
 from __future__ import annotations
 
 import os
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -24,163 +18,52 @@ from aidb.exec.control import Control
 from aidb.exec.decode import Piece, Sizes, Wanted, is_reference, pieces, runs
 from aidb.exec.inputs import keys_of
 from aidb.exec.memory import ByteBudget, Shared
+from aidb.exec.run import Rows, Run, Store
+from aidb.exec.run import Worker as Worker
 from aidb.spi import Connector
-from aidb.storage.answers import AnsweredBatch, AnswerWriter
+from aidb.storage.answers import AnsweredBatch
 
-T = TypeVar("T")
 READERS = 8
 """Threads that decode, at most."""
-GRACE = 0.5
-"""Seconds that an interrupted run waits for batches in flight before it leaves them to end by themselves."""
 
 
-class Rows(Protocol):
-    """The rows of an input query."""
-
-    def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """Run the query; called once, in another thread than the one that made this."""
-        ...
-
-    def interrupt(self) -> None:
-        """Make a running query end, from any thread."""
-        ...
-
-    def close(self) -> None:
-        """Let the connection go, once nobody iterates any more."""
-        ...
-
-
-class Worker(threading.Thread):
-    """A thread of a pipeline, and what it works for.
-
-    `wait` takes the place of `join` and `is_alive`: Python 3.11 takes a thread for ended if Ctrl-C comes while the main
-    thread joins it (its issue 90882).
-    """
-
-    def __init__(self, control: Control, target: Callable[[], None], name: str) -> None:
-        super().__init__(target=target, name=f"aidb {name}", daemon=True)
-        self.control = control
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Do the work, and say when it is done."""
-        try:
-            super().run()
-        finally:
-            self._ended.set()
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end; whether it has come."""
-        if not self._ended.wait(seconds):
-            return False
-        self.join(1)  # the little that is left, so that no thread is cut off when the interpreter ends
-        return True
-
-
-class Pipeline:
-    """One run over the rows of an input query, for one or several jobs."""
+class Pipeline(Run):
+    """A run whose models are in this process."""
 
     def __init__(
         self,
         jobs: Sequence[Job],
         rows: Rows,
         connector: Callable[[str], Connector],
-        writer: AnswerWriter,
+        writer: Store,
         control: Control,
         memory_limit: int,
     ) -> None:
-        self.jobs, self.control = jobs, control
-        self._rows, self._connector, self._writer = rows, connector, writer
+        super().__init__(jobs, rows, writer, control)
+        self._connector = connector
         self.budget = ByteBudget(memory_limit)
         self._sizes = Sizes(memory_limit)
         self._runs: queue.Queue[pa.Table | None] = queue.Queue(4)
-        self._answers: queue.Queue[tuple[AnsweredBatch, ...] | None] = queue.Queue(32)
         self._wanted: list[Wanted] = []
-        self._feeder: list[Worker] = []
         self._readers: list[Worker] = []
-        self._workers: list[Worker] = []
-        self._storing: list[Worker] = []
-        self._finisher: Worker | None = None
 
-    # ---- the caller's thread
-    def run(self) -> None:
-        """Work through the rows; returns when everything is stored, or raises why it stopped."""
-        try:
-            self._start(self._storing, self._write, "writer")
-            self._start(self._feeder, self._feed, "feeder")
-            self._join(self._feeder)
-            for _ in self._readers:
-                self._put(self._runs, None)
-            self._join(self._readers)
-            for job in self.jobs if self._workers else ():
-                self._put(job.inbox, None)
-            self._join(self._workers)
-            self._put(self._answers, None)
-            self._join(self._storing)
-            self.control.raise_if_stopped()
-            self.control.tick(self._names, last=True)
-        except BaseException as e:
-            self.control.stop(e)
-            self._finish(GRACE)
-            raise
-        self._end()
+    def _work_off(self) -> None:
+        for _ in self._readers:
+            self._put(self._runs, None)
+        self._join(self._readers)
+        for job in self.jobs if self._workers else ():
+            self._put(job.inbox, None)
+        super()._work_off()
 
-    def _start(self, group: list[Worker], target: Callable[..., None], name: str, *args: object) -> None:
-        def guarded() -> None:
-            try:
-                target(*args)
-            except BaseException as e:
-                # Whatever ends a thread ends the run, and is raised in the caller's thread.
-                self.control.stop(e)
-
-        thread = Worker(self.control, guarded, name)
-        thread.start()
-        group.append(thread)
-
-    def _put(self, target: queue.Queue[T], value: T) -> None:
-        while True:
-            self._look()
-            try:
-                target.put(value, timeout=TICK)
-                return
-            except queue.Full:
-                continue
-
-    def _join(self, threads: list[Worker]) -> None:
-        for thread in threads:
-            while not thread.wait(TICK):
-                self._look()
-        self.control.raise_if_stopped()
-
-    def _look(self) -> None:
-        self.control.check()
-        self.control.tick(self._names)
-
-    @property
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys(job.inference.name for job in self.jobs))
-
-    def _finish(self, seconds: float) -> None:
-        """After a stop: what is in flight ends and is stored; a slow batch is left to do so without us."""
+    def _let_go(self) -> None:
         self.budget.close()
-        self._rows.interrupt()
-        self._finisher = Worker(self.control, self._end, "finisher")
-        self._finisher.start()
-        self._finisher.wait(seconds)
 
-    def _end(self) -> None:
-        for thread in [*self._feeder, *self._readers, *self._workers]:
-            thread.wait()
+    def _discard(self) -> None:
         for job in self.jobs:
             job.discard()
-        self._hand_over(None)
-        for thread in self._storing:
-            thread.wait()
-        self._rows.close()
 
-    def lingering(self) -> list[Worker]:
-        """Threads that still work on a batch that was in flight when the run stopped."""
-        return [self._finisher] if self._finisher is not None and not self._finisher.wait(0) else []
+    def _crew(self) -> list[Worker]:
+        return [*self._feeder, *self._readers, *self._workers]
 
     # ---- the feeder
     def _feed(self) -> None:
@@ -217,16 +100,6 @@ class Pipeline:
         if self.budget.acquire(lambda: size) is None:
             return False
         return self._deliver(Piece(table, weight=Shared(table, size, self.budget)))
-
-    def _give(self, target: queue.Queue[T], value: T) -> bool:
-        """Put something into a queue; False when stopping."""
-        while not self.control.stopping:
-            try:
-                target.put(value, timeout=TICK)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     # ---- readers
     def _read(self) -> None:
@@ -347,48 +220,6 @@ class Pipeline:
         else:
             self._give_back(job, job.paid)
         job.paid = 0
-
-    # ---- the writer
-    def _hand_over(self, batches: tuple[AnsweredBatch, ...] | None) -> None:
-        """Give to the writer; if that is dead its own error is the reason that will be raised."""
-        while not all(thread.wait(0) for thread in self._storing):
-            try:
-                self._answers.put(batches, timeout=TICK)
-                return
-            except queue.Full:
-                continue
-
-    def _write(self) -> None:
-        """Store whatever has come by now in one transaction, again and again."""
-        open_ = True
-        while open_:
-            first = self._answers.get()
-            groups = [first] if first is not None else []
-            open_ = first is not None
-            while open_:
-                try:
-                    more = self._answers.get_nowait()
-                except queue.Empty:
-                    break
-                if more is None:
-                    open_ = False
-                else:
-                    groups.append(more)
-            if groups:
-                self._store(groups)
-
-    def _store(self, groups: Sequence[tuple[AnsweredBatch, ...]]) -> None:
-        try:
-            self._writer.write([batch for group in groups for batch in group])
-        except Exception:
-            if len(groups) == 1:
-                raise
-            # What can't be stored must not take with it what can.
-            for group in groups:
-                try:
-                    self._writer.write(group)
-                except Exception as e:
-                    self.control.stop(e)
 
 
 def _processors() -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aidb
 from aidb.catalog.names import listed, quoted
-from aidb.exec.pipeline import Worker
+from aidb.exec.run import Worker
 
 
 def rows(con: aidb.Connection, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:

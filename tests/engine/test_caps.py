@@ -21,7 +21,7 @@ RIGHT = [(N, sum(range(N)))]
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in flight when a cap is reached is waited for, however busy the machine."""
-    monkeypatch.setattr("aidb.exec.pipeline.GRACE", 60.0)
+    monkeypatch.setattr("aidb.exec.run.GRACE", 60.0)
 
 
 @pytest.fixture
