@@ -143,11 +143,11 @@ class Cursor:
         number = self.number()
         if number is None:
             raise self.expected(f"a percentage or a fraction after {what}")
-        share = number.value / 100 if number.percent else number.value
+        share = float(number.value / 100 if number.percent else number.value)  # 0.99999999999999999999 is 1 then
         if not 0 < share < 1:
             raise self.fail(f"{what} takes a percentage or a fraction between 0 and 1, not {number.text}")
         self.i = number.next
-        return float(share)
+        return share
 
     def bracketed(self, what: str) -> str:
         """``( anything )``: the text between, which must not be empty."""

@@ -170,13 +170,13 @@ class _Combiner:
         elif number.value < 1:
             share = number.value
         else:
-            hint = f"write {clause.label} {_plain(number.value)}%"
+            hint = f"write {clause.label} {_brief(number.value)}%"
             if number.value < 100:
-                hint += f" or {clause.label} {_plain(number.value / 100)}"
+                hint += f" or {clause.label} {_brief(number.value / 100)}"
             raise self.fail_number(
                 clause, f"{clause.label} takes a percentage or a fraction below 1, not {number.text}", hint
             )
-        if not 0 < share < 1:
+        if not 0 < float(share) < 1:  # 0.99999999999999999999 is 1 as a float
             hint = "for an exact answer leave the guarantee out" if share == 1 else ""
             raise self.fail_number(clause, f"{clause.label} must lie between 0% and 100%, not at {number.text}", hint)
         return float(share)
@@ -186,7 +186,9 @@ class _Combiner:
         clause = self.given.get("probability")
         if share is None or clause is None or clause.kind != "failure":
             return share
-        return float(1 - Decimal(repr(share)))
+        if (rest := float(1 - Decimal(repr(share)))) == 1:
+            raise self.fail_number(clause, f"{clause.label} is too small: nothing is that sure")
+        return rest
 
     def error(self) -> tuple[float | None, bool]:
         """The allowed error, and whether it is absolute: only ``ERROR WITHIN`` with a bare number is."""
@@ -197,12 +199,12 @@ class _Combiner:
         if number.percent:
             return self.fraction("error"), False
         if clause.kind == "within":
-            if not 0 < number.value < Decimal(10) ** 300:
+            if not 0 < float(number.value) < 1e300:
                 raise self.fail_number(clause, f"{clause.label} must be more than 0, not {number.text}")
             return float(number.value), True
-        written = _plain(number.value)
+        written = _brief(number.value)
         if number.value < 1:
-            hint = f"write {clause.label} {_plain(number.value * 100)}% or {clause.label} {written}%"
+            hint = f"write {clause.label} {_brief(number.value * 100)}% or {clause.label} {written}%"
         else:
             hint = f"write {clause.label} {written}%; an error in units of the result is ERROR WITHIN {written}"
         raise self.fail_number(clause, f"{clause.label} takes a percentage, not {number.text}", hint)
@@ -248,7 +250,7 @@ class _Combiner:
         return int(number.value)
 
     def check_amount(self, clause: Clause, number: Number) -> None:
-        if number.percent or not 0 < number.value < Decimal(10) ** 15:
+        if number.percent or not 1e-300 < number.value < Decimal(10) ** 15:
             raise self.fail_number(clause, f"{clause.label} takes an amount above 0, not {number.text}")
 
     # failing
@@ -330,3 +332,9 @@ def _plain(number: float | Decimal) -> str:
     """A number without exponent or needless zeros."""
     text = format(number if isinstance(number, Decimal) else Decimal(repr(number)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _brief(number: Decimal) -> str:
+    """The same for a hint, where a number of 300 digits helps nobody."""
+    text = _plain(number)
+    return text if len(text) <= 20 else f"{number:.3e}"
