@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from aidb.errors import BudgetExceeded, Interrupted, ModelError, TooManyFailures
@@ -129,19 +129,9 @@ class Control:
         """
         with self._lock:
             allowed, why = items, ""
-            if self.limits.max_calls is not None:
-                left = self.limits.max_calls - self.calls.total()
+            for left, cap in self._left(model, price):
                 if left < allowed:
-                    allowed, why = max(left, 0), f"aidb.max_calls = {self.limits.max_calls}"
-            if self.ceiling is not None and self.ceiling.model in (None, model):
-                left = self.ceiling.total - (self.calls.total() if self.ceiling.model is None else self.calls[model])
-                if left < allowed:
-                    allowed, why = max(left, 0), f"ORACLE LIMIT {self.ceiling.limit}"
-            if self.limits.max_cost is not None and price > 0:
-                # A hair above, so that ten items at 0.1 fit into a cap of 1.
-                left = int((self.limits.max_cost - self.cost) / price + 1e-9)
-                if left < allowed:
-                    allowed, why = max(left, 0), f"aidb.max_cost = {self.limits.max_cost:g}"
+                    allowed, why = max(left, 0), cap
             if whole is not None and allowed < items:
                 allowed = 0
             self.calls[model] += allowed
@@ -152,6 +142,35 @@ class Control:
                 what = f"leaves too little for the {items:,} items of {whole}, which {model} must see in a row"
             self.stop(BudgetExceeded(f"{why} {what}; everything inferred is kept, run the query again to go on"))
         return allowed
+
+    def _left(self, model: str, price: float) -> Iterator[tuple[int, str]]:
+        """How many items each cap still allows to a model, and what the cap is."""
+        if self.limits.max_calls is not None:
+            yield self.limits.max_calls - self.calls.total(), f"aidb.max_calls = {self.limits.max_calls}"
+        if self.ceiling is not None and self.ceiling.model in (None, model):
+            done = self.calls.total() if self.ceiling.model is None else self.calls[model]
+            yield self.ceiling.total - done, f"ORACLE LIMIT {self.ceiling.limit}"
+        if self.limits.max_cost is not None and price > 0:
+            # A hair above, so that ten items at 0.1 fit into a cap of 1.
+            yield int((self.limits.max_cost - self.cost) / price + 1e-9), f"aidb.max_cost = {self.limits.max_cost:g}"
+
+    def fits(self, wanted: Sequence[tuple[str, int, float]]) -> bool:
+        """Would the caps allow all of this: (model, items, price) together? Nothing is reserved."""
+        with self._lock:
+            cost = self.cost
+            added: list[tuple[str, int]] = []
+            try:
+                for model, items, price in wanted:
+                    if any(left < items for left, _ in self._left(model, price)):
+                        return False
+                    added.append((model, items))
+                    self.calls[model] += items
+                    self.cost += items * price
+                return True
+            finally:
+                self.cost = cost
+                for model, items in added:
+                    self.calls[model] -= items
 
     def give_back(self, model: str, items: int, price: float) -> None:
         """Items that were reserved were not asked, or their answers could not be kept: they are no calls."""

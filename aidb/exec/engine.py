@@ -167,6 +167,7 @@ class Engine:
         try:
             self.materialiser.settle(wait)
         finally:  # a second Ctrl-C gives up what is in flight
+            self.materialiser.close()
             self.pool.close()
             self.database.close()
 

@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from aidb.catalog import discover
-from aidb.catalog.definitions import FillDefinition
+from aidb.catalog.definitions import FillDefinition, ModelDefinition
 from aidb.catalog.names import listed, quoted
 from aidb.catalog.relations import Fill, Relations
 from aidb.errors import InternalError, OperationalError
@@ -20,12 +21,16 @@ from aidb.exec.batches import CPU_BATCH, GPU_BATCH, PLAIN_BATCH, TICK, Job
 from aidb.exec.control import Control
 from aidb.exec.inference import Inference
 from aidb.exec.inputs import input_query
-from aidb.exec.pipeline import Pipeline, Worker
+from aidb.exec.pipeline import Pipeline
 from aidb.exec.registry import Registry
+from aidb.exec.run import Rows, Run, Worker
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
 from aidb.storage.answers import AnswerWriter, seconds_per_item
 from aidb.storage.database import Database, Parameters, translated
+
+if TYPE_CHECKING:
+    from aidb.exec.distributed.shipping import Shipping
 
 READ = 8192
 """Rows of the input query that are held at a time; one video's frames are decoded in stretches of so many."""
@@ -37,12 +42,13 @@ class Connectors:
     """Connectors by name: those that were registered, else those that are installed. One object each."""
 
     def __init__(self) -> None:
+        self.registered: dict[str, Connector] = {}
         self._made: dict[str, Connector] = {}
         self._lock = threading.Lock()
 
     def add(self, connector: Connector) -> None:
         """Register an object under its own name."""
-        self._made[connector.name.lower()] = connector
+        self._made[connector.name.lower()] = self.registered[connector.name.lower()] = connector
 
     def get(self, name: str) -> Connector:
         """Raises `UnknownName` if there is none of the name."""
@@ -64,7 +70,8 @@ class Materialiser:
     def __init__(self, database: Database, registry: Registry, connectors: Connectors) -> None:
         self.database, self.registry, self.connectors = database, registry, connectors
         self._writer: AnswerWriter | None = None
-        self.last: Pipeline | None = None
+        self._shipping: Shipping | None = None
+        self.last: Run | None = None
         self._has_turn = False
 
     def begin(self, control: Control, settings: Settings, relations: Relations, parameters: Parameters) -> Statement:
@@ -107,6 +114,19 @@ class Materialiser:
             self._writer = AnswerWriter(self.database.cursor())
         return self._writer
 
+    def shipping(self) -> Shipping:
+        """This connection's part in a Ray cluster."""
+        if self._shipping is None:
+            from aidb.exec.distributed.shipping import Shipping
+
+            self._shipping = Shipping(self.registry.pool)
+        return self._shipping
+
+    def close(self) -> None:
+        """Leave the Ray cluster, if there is one."""
+        if self._shipping is not None:
+            self._shipping.close()
+
     def leave(self, threads: list[Worker]) -> None:
         """Remember threads that are still busy."""
         self.database.shared.lingering += threads
@@ -143,7 +163,8 @@ class Statement:
     def callers(self, fill: Fill) -> int:
         """How many calls of the fill's model go on at the same time."""
         definition = self._shared.registry.model(fill.model)
-        return max(1, self._shared.registry.pool.get(definition).spec.concurrency)
+        here = max(1, self._shared.registry.pool.get(definition).spec.concurrency)
+        return here * self.settings.most_workers
 
     def measured(self, fill: Fill) -> bool:
         """Has the fill's model run on its items before?"""
@@ -223,7 +244,9 @@ class Statement:
         """Run the models of fills with the same items."""
         shared, registry = self._shared, self._shared.registry
         models = [registry.model(fill.model) for fill, _ in wanted]
-        inferences = [Inference(m.name, registry.pool.loaded(m), self.control) for m in models]
+        is_local = self.settings.executor == "local"
+        live = registry.pool.loaded if is_local else registry.pool.get
+        inferences = [Inference(m.name, live(m), self.control) for m in models]
         types: dict[tuple[str, str], str] = {}
         for relation in {t for fill, _ in wanted for t, _ in fill.args}:
             types |= {(relation.lower(), c): t for c, t in registry.column_types(relation).items()}
@@ -241,13 +264,27 @@ class Statement:
         with ExitStack() as held:
             for name in sorted({fill.model.lower() for fill in fills}):
                 held.enter_context(registry.pool.lock(name))
-            connector = Access(registry).guarded(shared.connectors.get, self.settings.follow_urls)
-            pipeline = Pipeline(jobs, rows, connector, shared.writer(), self.control, self.settings.memory_limit)
-            shared.last = pipeline
+            run = self._here(jobs, rows) if is_local else self._away(models, jobs, rows)
+            shared.last = run
             try:
-                pipeline.run()
+                run.run()
             finally:
-                shared.leave(pipeline.lingering())
+                shared.leave(run.lingering())
+
+    def _here(self, jobs: Sequence[Job], rows: Rows) -> Run:
+        connector = self._guarded(self._shared.connectors.get)
+        return Pipeline(jobs, rows, connector, self._shared.writer(), self.control, self.settings.memory_limit)
+
+    def _away(self, models: Sequence[ModelDefinition], jobs: Sequence[Job], rows: Rows) -> Run:
+        from aidb.exec.distributed.refusing import Refusing
+        from aidb.exec.distributed.run import DistributedRun
+
+        shared = self._shared
+        staff = shared.shipping().staff(models, jobs, shared.connectors.registered, self.settings)
+        return DistributedRun(jobs, rows, shared.writer(), self.control, staff, Refusing(self._guarded))
+
+    def _guarded(self, connector: Callable[[str], Connector]) -> Callable[[str], Connector]:
+        return Access(self._shared.registry).guarded(connector, self.settings.follow_urls)
 
     def _whole_files(self, fill: FillDefinition, keys: pa.Table) -> tuple[pa.Table, dict[str | None, int]]:
         """For a model that keeps state along a file: all items of every file that has a wanted one, and how many each has."""
@@ -272,7 +309,7 @@ class Statement:
 
 
 class _InputRows:
-    """The rows of an input query, on a connection of its own; see `aidb.exec.pipeline.Rows`."""
+    """The rows of an input query, on a connection of its own; see `aidb.exec.run.Rows`."""
 
     def __init__(self, database: Database, sql: str, size: int) -> None:
         self._cursor, self._sql, self._size = database.cursor(), sql, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from aidb.errors import NotSupportedError, ProgrammingError, UnknownName
+from aidb.errors import OperationalError, ProgrammingError, UnknownName
 from aidb.exec.urls import LISTED, read_urls
 
 _UNITS = {"": 1, "b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1024, "mib": 1024**2, "gib": 1024**3}
@@ -85,6 +86,20 @@ def _stream(value: object) -> str:
     return _choice("auto", "on", "off")(words.get(str(value).lower(), value))
 
 
+def _address(value: object) -> str:
+    text = str(value).strip()
+    if not text:
+        raise ValueError("an address such as 'auto' or '10.0.0.5:6379' is needed")
+    return text
+
+
+def _workers(value: object) -> str:
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(value))
+    if match is None or not 1 <= int(match[1]) <= int(match[2] or match[1]):
+        raise ValueError("a number such as '4', or a range such as '1-8', is needed")
+    return match[1] if match[2] is None else f"{match[1]}-{match[2]}"
+
+
 def _memory() -> int:
     """A quarter of the machine's memory, at most 2 GiB."""
     try:
@@ -105,6 +120,8 @@ class Settings:
     all that the statement touches. stream: hand out rows while models are at work: ``on`` wherever a query allows it,
     ``auto`` if it asks about many items and no cap or ``on_error = 'raise'`` may end it, ``off`` never. follow_urls: which
     references to other machines are followed, beside those that a blob table has listed.
+    ray_address: of the cluster that runs models where the executor is ``ray``; None is one of our own on this machine.
+    ray_workers: how many at least and at most, ``2`` or ``1-8``. ray_cpus, ray_gpus: what each takes of the cluster.
     """
 
     max_calls: int | None = None
@@ -120,6 +137,17 @@ class Settings:
     optimizer: bool = True
     stream: str = "auto"
     follow_urls: str = LISTED
+    ray_address: str | None = None
+    ray_workers: str | None = None
+    ray_cpus: float = 1.0
+    ray_gpus: float | None = None
+
+    @property
+    def most_workers(self) -> int:
+        """Processes that may run models at the same time, as far as the settings say."""
+        if self.executor == "local":
+            return 1
+        return int(self.ray_workers.rpartition("-")[2]) if self.ray_workers is not None else os.cpu_count() or 1
 
     def changed(self, name: str, value: object | None) -> Settings:
         """These settings with one of them set, or reset by None. Raises `UnknownName`, `ProgrammingError`."""
@@ -132,8 +160,8 @@ class Settings:
             read: Any = _READERS[low](value)
         except ValueError as e:
             raise ProgrammingError(f"SET aidb.{low} = {value!r}: {e}") from e
-        if low == "executor" and read != "local":
-            raise NotSupportedError("aidb.executor = 'ray' does not exist yet; 'local' runs models in this process")
+        if low == "executor" and read == "ray" and importlib.util.find_spec("ray") is None:
+            raise OperationalError("aidb.executor = 'ray' needs Ray: pip install 'aidb[ray]'")
         return replace(self, **{low: read})
 
 
@@ -151,5 +179,9 @@ _READERS: dict[str, Callable[[object], object]] = {
     "optimizer": _switch,
     "stream": _stream,
     "follow_urls": read_urls,
+    "ray_address": _address,
+    "ray_workers": _workers,
+    "ray_cpus": _positive,
+    "ray_gpus": _positive,
 }
 assert set(_READERS) == {f.name for f in fields(Settings)}
