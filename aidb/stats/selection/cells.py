@@ -286,11 +286,18 @@ class _Certificate:
         return balance
 
     def _warned(self) -> Floats:
-        """Per cut: misses that the scores warn of. A row without a score is as likely as the average of the others."""
+        """Per cut: misses that the scores warn of.
+
+        A row without a score is as likely as the average of the others. Rows that share the lowest score are exchangeable,
+        so those that were labelled speak for the rest, wherever among them the labels stopped.
+        """
         grid, sample = self._grid, self._sample
         scored = max(grid.n - grid.unscored, 1)
         below = np.minimum(grid.unscored, grid.n - self._cuts)
         warned: Floats = below * (self.total / scored)
+        alike, found = (len(x) - int(np.searchsorted(x, grid.lowest)) for x in (sample.rows, sample.hits))
+        if found:
+            warned = np.maximum(warned, (grid.n - np.maximum(self._cuts, grid.lowest)) * (found / alike))
         trail = trailing(grid.n, self._cuts, sample.far, sample.hits, self._weights)
         if grid.scores is None:
             return warned + trail
