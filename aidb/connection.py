@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from aidb import errors
@@ -33,9 +35,14 @@ def connect(
     autocommit: each statement is committed by itself unless BEGIN was said, as in DuckDB's own tools and unlike PEP 249,
     which wants it off; see `Connection.autocommit`.
     progress: called from the thread that executes, some times a second, while models run.
+    read_only: of a file that another process writes, a copy is read, as it stood when it was opened: there is a warning
+    then, and `Connection.as_of` says when that was.
     Raises `OperationalError` if the file is open for writing elsewhere, can't be read, or is of a newer version.
     """
-    return Connection(database, read_only=read_only, autocommit=autocommit, progress=progress)
+    connection = Connection(database, read_only=read_only, autocommit=autocommit, progress=progress)
+    if connection.as_of is not None:
+        warnings.warn(connection.engine.database.told_as_of, stacklevel=2)
+    return connection
 
 
 class Connection:
@@ -106,6 +113,11 @@ class Connection:
     def register_connector(self, connector: Connector) -> None:
         """Make a `Connector` usable as CREATE BLOB TABLE ... USING its name."""
         self.engine.register_connector(connector)
+
+    @property
+    def as_of(self) -> datetime | None:
+        """When the file was copied that is read here because another process writes it, in UTC; None for a file itself."""
+        return self.engine.database.as_of
 
     # ---- one statement at a time
     @contextmanager

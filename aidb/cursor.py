@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 from aidb import bulk, errors
+from aidb.exec.access import reader
 from aidb.exec.control import Progress
 from aidb.exec.engine import Engine, Outcome
 from aidb.handles import handle, with_handles
@@ -239,7 +240,7 @@ class Cursor:
         except ImportError as e:
             raise errors.OperationalError("df() needs pandas: pip install 'aidb[df]'") from e
         frame: pd.DataFrame = table.to_pandas()
-        for name, values in with_handles(table, self.connection.engine.reader()):
+        for name, values in with_handles(table, reader(self.connection.engine)):
             frame[name] = pd.Series(values, dtype=object, index=frame.index)
         return frame
 
@@ -252,7 +253,7 @@ class Cursor:
             raise errors.OperationalError("pl() needs polars: pip install 'aidb[polars]'") from e
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
-        handles = with_handles(table, self.connection.engine.reader())
+        handles = with_handles(table, reader(self.connection.engine))
         return frame.with_columns([pl.Series(name, values, dtype=pl.Object) for name, values in handles])
 
     def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
@@ -265,7 +266,7 @@ class Cursor:
         content = [i for i, (_, type_) in enumerate(answer.columns) if type_ == CONTENT_SQL]
         if not content:
             return answer.tuples()
-        connector = self.connection.engine.reader()
+        connector = reader(self.connection.engine)
 
         def shown(row: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(handle(v, connector) if i in content else v for i, v in enumerate(row))

@@ -9,12 +9,16 @@ read it out. Where those switches are open, references to other machines still n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from aidb.catalog.names import quoted
 from aidb.errors import OperationalError
 from aidb.exec.registry import Registry
 from aidb.exec.urls import ANY, may_follow
 from aidb.spi import Connector, Decoded, ItemFailure, Ref
+
+if TYPE_CHECKING:
+    from aidb.exec.engine import Engine
 
 
 class Access:
@@ -57,6 +61,11 @@ class Access:
         if urls == ANY:
             return connector
         return lambda name: _Guarded(connector(name), registry, lambda uri: may_follow(uri, urls), _NOT_ALLOWED)
+
+
+def reader(engine: Engine) -> Callable[[str], Connector]:
+    """Connectors for the content of a result, as far as its connection may follow references."""
+    return Access(engine.registry).guarded(engine.connectors.get, engine.settings.follow_urls)
 
 
 _CLOSED = "is listed by no blob table, and nothing else may be read here"

@@ -75,6 +75,7 @@ class Definer:
         self.check_can_define()
         match statement:
             case CreateBlobTable():
+                refuse_secrets({}, statement.query or "")
                 return self._blobs.create(statement)
             case CreateModel():
                 return self._create_model(statement)

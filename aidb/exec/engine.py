@@ -35,6 +35,7 @@ from aidb.exec.pipeline import Worker
 from aidb.exec.registry import Registry
 from aidb.exec.reporting import report_of
 from aidb.exec.rounds import run_rounds
+from aidb.exec.secrets import kept_text
 from aidb.exec.settings import Settings
 from aidb.exec.showing import listing
 from aidb.exec.snapshot import Functions
@@ -135,10 +136,6 @@ class Engine:
     def register_connector(self, connector: Connector) -> None:
         """Make a Python object usable after FROM ... USING."""
         self.connectors.add(connector)
-
-    def reader(self) -> Callable[[str], Connector]:
-        """Connectors for the content of a result, as far as this connection may follow references."""
-        return self._definer.access.guarded(self.connectors.get, self.settings.follow_urls)
 
     def interrupt(self) -> None:
         """Stop the running statement, from any thread; what is finished is kept."""
@@ -496,16 +493,14 @@ class Engine:
         try:
             questions = self._questions(bound, parameters, control, statement.core)
             found = running.run(
-                questions, statement.guarantee, lambda sql: self._exact(sql, control), plan, statement.sql
+                questions, statement.guarantee, lambda sql: self._exact(sql, control), plan, kept_text(statement.sql)
             )
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = report_of(control, plan, before)
             raise
         report = report_of(control, plan, before, (*bound.notes, *found.notes))
-        report = replace(
-            report,
-            **{f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("answer", "notes", "sql")},
-        )
+        told = [f.name for f in fields(found) if f.name not in ("answer", "notes", "sql")]
+        report = replace(report, **{name: getattr(found, name) for name in told})
         self._log(statement.sql, report)
         return Outcome(found.answer, report)
 
@@ -594,7 +589,7 @@ class Engine:
         """Keep the query and its report, where something can be written."""
         if self.database.read_only or not self.database.is_aidb:
             return
-        self.materialiser.writer().log(sql, report.json(), datetime.now(UTC).replace(tzinfo=None))
+        self.materialiser.writer().log(kept_text(sql), report.json(), datetime.now(UTC).replace(tzinfo=None))
 
     def _said(self, message: str | None, report: Report | None = None) -> Outcome:
         return Outcome(Answer(), report or Report(), message)

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from aidb import errors
 from aidb.catalog.names import literal, quoted
 from aidb.storage import schema
 from aidb.storage.answer import Answer
+from aidb.storage.copying import Copy, opened_copy
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -39,7 +41,8 @@ class Shared:
 
     version: goes up whenever one of them changes what names mean. lock: held while storage for answers is made. models:
     held while it is found out which answers are missing and models give them. lingering: those that still store the
-    answers of batches which an interrupted statement left in flight.
+    answers of batches which an interrupted statement left in flight. copy: what is read in place of a file that another
+    process writes.
     """
 
     def __init__(self, root: duckdb.DuckDBPyConnection, use: str | None) -> None:
@@ -49,6 +52,7 @@ class Shared:
         self.lingering: list[Lingering] = []
         self.version = 0
         self.connections = 0
+        self.copy: Copy | None = None
 
 
 _open_files: dict[tuple[str, bool], Shared] = {}
@@ -88,27 +92,63 @@ class Database:
 
     def _connect(self) -> Shared:
         """The first connection of this process."""
-        config = {"autoinstall_known_extensions": "false"}
-        stem = Path(self.path).name.split(".")[0].lower()  # what DuckDB calls the catalog of a file
         with translated():
             try:
-                if self._file is None or stem not in _RESERVED:
-                    return Shared(duckdb.connect(self.path, read_only=self.read_only, config=config), None)
-                root, use = duckdb.connect(":memory:", config=config), stem + "_db"
-                options = " (READ_ONLY)" if self.read_only else ""
-                root.execute(f"ATTACH {literal(self.path)} AS {use}{options}")
-                return Shared(root, use)
+                return self._open(self.path)
             except duckdb.Error as e:
+                if self.read_only and _is_locked(str(e)) and os.path.isfile(self.path):
+                    return self._open_copy()
                 raise self._cannot_open(e) from e
+
+    def _open(self, path: str) -> Shared:
+        config = {"autoinstall_known_extensions": "false"}
+        stem = Path(path).name.split(".")[0].lower()  # what DuckDB calls the catalog of a file
+        if self._file is None or stem not in _RESERVED:
+            return Shared(duckdb.connect(path, read_only=self.read_only, config=config), None)
+        root, use = duckdb.connect(":memory:", config=config), stem + "_db"
+        options = " (READ_ONLY)" if self.read_only else ""
+        try:
+            root.execute(f"ATTACH {literal(path)} AS {use}{options}")
+        except BaseException:
+            root.close()
+            raise
+        return Shared(root, use)
+
+    def _open_copy(self) -> Shared:
+        """What another process is writing, as it stands now."""
+
+        def connect(path: str) -> Shared:
+            with duckdb.connect() as once:  # takes over the log, which a reader could not
+                once.execute(f"ATTACH {literal(path)} AS copied")
+            return self._open(path)
+
+        copy, shared = opened_copy(self.path, connect)
+        shared.copy = copy
+        return shared
+
+    @property
+    def as_of(self) -> datetime | None:
+        """When the copy was taken that stands for a file which another process writes, in UTC; else None."""
+        return None if self.shared.copy is None else self.shared.copy.taken
+
+    @property
+    def told_as_of(self) -> str:
+        """The same in words for a person; empty for a file itself."""
+        if self.as_of is None:
+            return ""
+        return (
+            f"{self.path} is being written by another process: this is a copy as of {self.as_of.astimezone():%H:%M:%S}, "
+            "which does not change; open it again to see more"
+        )
 
     def _cannot_open(self, e: Exception) -> errors.OperationalError:
         text = str(e)
-        if "set lock" in text.lower() or "conflicting lock" in text.lower():
+        if _is_locked(text):
             holder = re.search(r"PID (\d+)", text)
             who = f" (process {holder.group(1)})" if holder else ""
             return errors.OperationalError(
                 f"{self.path} is open in another process{who}: one process may write a database at a time. "
-                "Close it there, or, if nobody writes, open it everywhere with read_only=True"
+                "Close it there, or read what is stored by now: aidb --readonly FILE, or connect(..., read_only=True)"
             )
         if "different configuration" in text or "already attached" in text:
             return errors.OperationalError(
@@ -396,6 +436,8 @@ class Database:
                 if self._file is not None:
                     _open_files.pop(self._file, None)
                 self.shared.root.close()
+                if self.shared.copy is not None:
+                    self.shared.copy.close()
 
 
 _BORDER = re.compile(r"\s*(BEGIN|START|COMMIT|END|ROLLBACK|ABORT)\b", re.IGNORECASE)
@@ -442,6 +484,10 @@ def translated() -> Iterator[None]:
         elif "invalidated" in text:
             text = f"the database had to stop; open it again, finished work is stored: {text}"
         raise errors.OperationalError(text) from e
+
+
+def _is_locked(text: str) -> bool:
+    return "set lock" in text.lower() or "conflicting lock" in text.lower()
 
 
 def _is_damage(text: str) -> bool:

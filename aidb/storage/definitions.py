@@ -22,6 +22,7 @@ from aidb.catalog.definitions import (
 from aidb.catalog.names import quoted
 from aidb.errors import IntegrityError
 from aidb.spi import fingerprint
+from aidb.storage.database import translated
 from aidb.storage.schema import INTERNAL
 
 Definition = ModelDefinition | BlobTable | VirtualTable | VirtualColumns | ProxyDefinition | IndexDefinition
@@ -82,6 +83,7 @@ class Definitions:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
+    @translated()
     def all(self) -> list[Definition]:
         """Every definition, in the order of creation."""
         rows = self._connection.execute(
@@ -89,6 +91,7 @@ class Definitions:
         ).fetchall()
         return [read_definition(kind, text) for kind, text in rows]
 
+    @translated()
     def fills(self, lineage: str | None = None) -> list[FillDefinition]:
         """Every fill that ever was made and not dropped, or the one of a lineage."""
         rows = self._connection.execute(

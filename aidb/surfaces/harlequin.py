@@ -20,6 +20,7 @@ from harlequin.transaction_mode import HarlequinTransactionMode
 
 import aidb
 from aidb.catalog.names import quoted
+from aidb.exec.access import reader
 from aidb.exec.registry import STORED
 from aidb.handles import with_handles
 from aidb.spi.content import CONTENT_SQL
@@ -79,7 +80,7 @@ class AidbCursor(HarlequinCursor):  # type: ignore[misc, unused-ignore]
             return None
         except aidb.Error as e:
             raise HarlequinQueryError(msg=str(e), title="AIDB could not fetch all rows:") from e
-        for name, handles in list(with_handles(table, self._connection.engine.reader())):
+        for name, handles in list(with_handles(table, reader(self._connection.engine))):
             shown = pa.array([None if h is None else repr(h) for h in handles], pa.string())
             table = table.set_column(table.column_names.index(name), name, shown)
         return table

@@ -138,7 +138,7 @@ class _BadSetting(Exception):
 
 def _open(chosen: argparse.Namespace, config: Config, form: str, out: TextIO) -> Session:
     """The session of a run."""
-    from aidb.connection import connect
+    from aidb.connection import Connection
     from aidb.errors import Error
     from aidb.surfaces.config import config_file
     from aidb.surfaces.progress import ProgressBars
@@ -147,9 +147,11 @@ def _open(chosen: argparse.Namespace, config: Config, form: str, out: TextIO) ->
     wanted = sys.stderr.isatty() and config.progress and not chosen.no_progress
     bars = ProgressBars(sys.stderr) if wanted else None
     try:
-        connection = connect(chosen.database, read_only=chosen.readonly, progress=bars.advance if bars else None)
+        connection = Connection(chosen.database, read_only=chosen.readonly, progress=bars.advance if bars else None)
     except Error as wrong:
         raise _Unopened(str(wrong)) from wrong
+    if connection.as_of is not None:
+        print(connection.engine.database.told_as_of, file=sys.stderr, flush=True)
     try:
         for name, value in config.settings.items():
             connection.engine.settings = connection.engine.settings.changed(name, value)

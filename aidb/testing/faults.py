@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,8 @@ class FailingModel:
     service_errors: the first so many calls raise `ServiceError` (``retry`` and ``after`` as given), then all is well.
     corrupt: spoil the answer (see `Corruption`); a function gets the answer and returns a spoilt one.
     hang: block each call until this event is set; ``entered`` is set when the first call arrives there.
+    slow: seconds that each call takes longer.
+    before: called with the number of each call before it is made: to kill the process, to move a clock, to fill a disk.
     load_error, close_error: raise at `load`, at `close`.
 
     ``calls`` counts all calls of `predict`, ``failures`` those that raised, ``items`` those of the calls that went well.
@@ -47,6 +50,8 @@ class FailingModel:
         after: float | None = None,
         corrupt: Corruption | Callable[[dict[str, Any]], Any] | None = None,
         hang: threading.Event | None = None,
+        slow: float = 0.0,
+        before: Callable[[int], None] | None = None,
         load_error: Exception | None = None,
         close_error: Exception | None = None,
     ) -> None:
@@ -57,7 +62,7 @@ class FailingModel:
         self.on_call = (on_call,) if isinstance(on_call, int) else tuple(on_call)
         self.error, self.on_items, self.item_error, self.max_batch = error, on_items, item_error, max_batch
         self.service_errors, self.retry, self.after = service_errors, retry, after
-        self.corrupt, self.hang = corrupt, hang
+        self.corrupt, self.hang, self.slow, self.before = corrupt, hang, slow, before
         self.load_error, self.close_error = load_error, close_error
         self.entered = threading.Event()
         self.calls = self.failures = self.items = 0
@@ -82,6 +87,10 @@ class FailingModel:
         if self.hang is not None:
             self.entered.set()
             self.hang.wait()
+        if self.slow:
+            time.sleep(self.slow)
+        if self.before is not None:
+            self.before(call)
         try:
             self._fail(call, inputs)
         except BaseException:

@@ -107,7 +107,7 @@ class Images:
             uri, hints = split_hints(ref.uri)
             try:
                 data = read_bytes(uri)
-                yield data if encoded else decode(data, int(hints.get("max_pixels", _MAX_PIXELS)))
+                yield data if encoded else decode(data, min(int(hints.get("max_pixels", _MAX_PIXELS)), _MAX_PIXELS))
             except Exception as e:  # damaged files make decoders raise anything; one file must not cost the others
                 yield ItemFailure(_reason(e))
 

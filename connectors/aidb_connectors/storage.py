@@ -7,10 +7,11 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Protocol
@@ -18,6 +19,8 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from aidb.errors import SourceError
 
+MAX_BYTES = 1 << 30
+"""Of a file that is read whole. Packed ones (archives, compressed replies) may hold far more than they take."""
 _HINT = re.compile(r"([a-z_]+)=([^:/]*)::")
 _TAGS = (
     "ETag",
@@ -153,12 +156,15 @@ class LocalStorage:
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
-        return Path(path).read_bytes()
+        with self.open(path) as stream:
+            if os.fstat(stream.fileno()).st_size > MAX_BYTES:
+                raise _too_large()
+            return stream.read()
 
     def open(self, path: str) -> BinaryIO:
         """See `Storage`."""
         found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # of which the system itself speaks
             raise OSError("not a regular file")
         return open(path, "rb")
 
@@ -206,6 +212,9 @@ class RemoteStorage:
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
+        if not self._fs.async_impl:  # an archive: what is in it may be packed
+            with self._fs.open(path, "rb") as stream:
+                return bounded(iter(partial(stream.read, 1 << 20), b""))
         content: bytes = self._fs.cat_file(path)
         return content
 
@@ -275,6 +284,22 @@ def read_bytes(uri: str, *, empty: bool = False) -> bytes:
     if not content and not empty:
         raise OSError("the file is empty")
     return content
+
+
+def bounded(blocks: Iterable[bytes]) -> bytes:
+    """All blocks in one. Raises OSError once they are more than `MAX_BYTES`."""
+    kept: list[bytes] = []
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size > MAX_BYTES:
+            raise _too_large()
+        kept.append(block)
+    return b"".join(kept)
+
+
+def _too_large() -> OSError:
+    return OSError(f"it holds more than {MAX_BYTES / 2**20:g} MiB, and is to be read whole")
 
 
 def open_stream(uri: str) -> BinaryIO:

@@ -18,6 +18,8 @@ from aidb_connectors.video_index import index_entries, packets, quarter_turns, v
 
 _SEEK_COST = 10
 """A seek costs about as much as decoding this many frames (of a local file: 2 to 12 ms)."""
+_MAX_PIXELS = 100_000_000
+"""Of one frame: three times 8K. A file of a few kilobytes can claim frames that take gigabytes."""
 _LONG_GOP = 250
 """Frames between keyframes to reckon with where the file doesn't tell: x264's default."""
 
@@ -58,6 +60,8 @@ class Decoder:
         # save beside a model; both measured.
         self._stream.codec_context.thread_type = "NONE"
         self._stream.codec_context.thread_count = 1
+        # Asked by the decoder itself, so that it holds too where the size changes on the way.
+        self._stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         rate, base = self._stream.average_rate or 25, self._stream.time_base or Fraction(1, 25)
         self._step = max(1.0, float(1 / (rate * base)))
         self._first = self._stream.start_time or 0

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import atexit
 import io
+import socket
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from aidb_connectors.storage import File, Node
+from aidb_connectors.storage import File, Node, bounded
 
 if TYPE_CHECKING:
     import httpx
 
 _BLOCK = 1 << 20
 _BLOCKS_KEPT = 8
+_REDIRECTS = 10
 
 
 class WebStorage:
@@ -132,22 +136,66 @@ def _head(url: str) -> httpx.Headers | None:
     return answer.headers
 
 
-def _request(method: str, url: str, headers: dict[str, str] | None = None, *, refuse: bool = True) -> httpx.Response:
+@dataclass(frozen=True)
+class _Reply:
+    status_code: int
+    reason_phrase: str
+    headers: httpx.Headers
+    content: bytes
+
+
+def _request(method: str, url: str, headers: dict[str, str] | None = None, *, refuse: bool = True) -> _Reply:
+    """One reply with its body, after redirects. Raises OSError, also for a body larger than `MAX_BYTES` unpacked."""
     import httpx
 
     try:
-        answer = _client().request(method, url, headers=headers)
+        at = httpx.URL(url)
+        for _ in range(_REDIRECTS + 1):
+            with _client().stream(method, at, headers=headers) as answer:
+                onwards = answer.next_request
+                if onwards is None:
+                    body = bounded(answer.iter_bytes())
+                    break
+            if not may_lead_to(at.host, onwards.url.host):
+                raise OSError(f"{at.host} redirects to {onwards.url.host}, which is no public address")
+            method, at = onwards.method, onwards.url
+        else:
+            raise OSError(f"{urlsplit(url).hostname}: more than {_REDIRECTS} redirects")
     except (httpx.HTTPError, httpx.InvalidURL) as e:
-        raise OSError(f"{urlsplit(url).netloc}: {e or type(e).__name__}") from e
+        raise OSError(f"{urlsplit(url).hostname}: {e or type(e).__name__}") from e
     if refuse and answer.status_code >= 400:
         raise OSError(f"the server answers {answer.status_code} {answer.reason_phrase}")
-    return answer
+    return _Reply(answer.status_code, answer.reason_phrase, answer.headers, body)
+
+
+def may_lead_to(host: str, target: str) -> bool:
+    """May a server of this host send us on to the target?
+
+    A server out there must not have us ask this machine, or others that only we can reach. One that is itself in such a
+    network may, but never for the addresses that clouds keep their credentials behind.
+    """
+    if target == host:
+        return True
+    led = addresses(target)
+    if any(a.is_link_local for a in led):
+        return False
+    return all(a.is_global for a in led) or not all(a.is_global for a in addresses(host))
+
+
+def addresses(host: str) -> list[IPv4Address | IPv6Address]:
+    """Where a name leads; nowhere if it is not known here (a proxy may know it)."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    plain = [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
+    return [getattr(a, "ipv4_mapped", None) or a for a in plain]
 
 
 @cache
 def _client() -> httpx.Client:
     import httpx
 
-    client = httpx.Client(follow_redirects=True, timeout=httpx.Timeout(30, connect=10))
+    client = httpx.Client(timeout=httpx.Timeout(30, connect=10))
     atexit.register(client.close)
     return client

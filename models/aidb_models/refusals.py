@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 from aidb.spi import ItemError, OutOfMemory, ServiceError
 from aidb_models.http_json import excerpt
 from aidb_models.transport import Reply
+
+PATIENCE = 900.0
+"""Seconds that a service may ask to be left alone; whoever asks for more (a day's quota is used up) ends the query."""
 
 
 def raise_for(reply: Reply, n: int, clean: Callable[[str], str], token_env: str | None, said: str = "") -> None:
@@ -28,7 +32,10 @@ def raise_for(reply: Reply, n: int, clean: Callable[[str], str], token_env: str 
     if status in (400, 422):
         raise ItemError(message)
     if status in (408, 425, 429) or status >= 500:
-        raise ServiceError(message, after=reply.after)
+        after = reply.after
+        if after is not None and after > PATIENCE:
+            raise ServiceError(f"{message} (it asks to come back in {timedelta(seconds=round(after))})", retry=False)
+        raise ServiceError(message, after=after)
     if status in (401, 403):
         with_what = f"the token in {token_env}" if token_env else "no token (option token_env)"
         message += f" (sent with {with_what})"

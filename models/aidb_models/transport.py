@@ -47,9 +47,14 @@ class Reply:
         if value.strip().isdigit():
             return float(value)
         try:
-            return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+            until = parsedate_to_datetime(value).timestamp()
         except (ValueError, OverflowError):
             return None
+        try:  # by the clock of the server that named the time: ours may be wrong
+            now = parsedate_to_datetime(self.headers.get("date", "")).timestamp()
+        except (ValueError, OverflowError):
+            now = time.time()
+        return max(0.0, until - now)
 
 
 class Transport:
