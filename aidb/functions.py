@@ -144,6 +144,10 @@ class FunctionModel:
         shown = ", ".join(f"{name} {type_}" for name, type_ in self._outputs.items())
         return f"<model {self.name}({', '.join(n for n, _ in self._inputs)}) -> {shown}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process makes its own instance of a class."""
+        return {**vars(self), "_instance": None} if self._is_class else vars(self)
+
     @cached_property
     def spec(self) -> ModelSpec:
         """See `ModelSpec`. Made when first asked for, so that the fingerprint sees what the module defines later on."""
