@@ -17,10 +17,10 @@ def _temporary(cfg: Any, eng: Any) -> dict[str, list[str]]:
 
 @provision.delete_from_all_tables.for_db("aidb")  # type: ignore[untyped-decorator]
 def _delete(connection: Connection, cfg: Any, metadata: Any) -> None:
-    """DuckDB can't delete rows, and then those that they refer to, in one transaction."""
+    """DuckDB can't delete rows, and then those that they refer to, in one transaction: each table has one of its own."""
     for table in reversed(metadata.sorted_tables):
-        connection.execute(table.delete())
-        connection.commit()
+        with connection.engine.begin() as own:
+            own.execute(table.delete())
 
 
 @event.listens_for(Engine, "connect")

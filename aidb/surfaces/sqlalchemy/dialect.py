@@ -85,6 +85,16 @@ class AidbDialect(Reflecting):
     _backslash_escapes = False
     _supports_jsonb_subscripting = False
 
+    def __init__(
+        self,
+        json_serializer: Callable[[Any], str] | None = None,
+        json_deserializer: Callable[[str], Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """What stands in place of ``json.dumps`` and ``json.loads`` for values of the type JSON."""
+        super().__init__(**options)
+        self._json_serializer, self._json_deserializer = json_serializer, json_deserializer
+
     @classmethod
     def import_dbapi(cls) -> ModuleType:
         """Our own module."""

@@ -282,6 +282,7 @@ def _index(name: str, unique: bool, parts: list[str], columns: set[str]) -> dict
         "name": name,
         "unique": unique,
         "column_names": [p if p in columns else None for p in plain],
+        "dialect_options": {},
     }
     if None in found["column_names"]:
         found["expressions"] = [p if p in columns else _bare(p) for p in plain]
