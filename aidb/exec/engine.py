@@ -361,6 +361,7 @@ class Engine:
     @contextmanager
     def _bound(self, core: str) -> Iterator[Bound]:
         """A query with its model functions resolved; synthetic relations are temporary views meanwhile."""
+        self._writing.check(core)
         bound = bind(core, self.registry.snapshot(), Functions(self.registry))
         with self._shown(bound):
             yield bound

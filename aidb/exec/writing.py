@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from aidb.catalog.definitions import VirtualColumns
 from aidb.catalog.names import quoted, same
@@ -19,8 +20,10 @@ from aidb.sql.tokens import Token, name_of, scan, words
 from aidb.storage.schema import INTERNAL
 
 _ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "COPY"})
+_INSIDE = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _NO_ALIAS = words("SET WHERE USING RETURNING VALUES SELECT FROM DEFAULT ON BY WITH TABLE")
 _KEPT = (INTERNAL, "aidb")
+_CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|TRUNCATE|MERGE|COPY|CREATE|ALTER|DROP)\b", re.IGNORECASE)
 _READS_NOTHING = words(
     "DESCRIBE DESC SHOW DROP ALTER COMMENT PRAGMA BEGIN START COMMIT ROLLBACK ABORT END SET RESET USE ATTACH DETACH "
     "INSTALL LOAD CHECKPOINT FORCE VACUUM ANALYZE TRUNCATE DEALLOCATE EXPORT IMPORT"
@@ -41,6 +44,19 @@ class Write:
     asks: bool = False
     changes_names: bool = False
     then: Callable[[], None] | None = field(default=None, compare=False)
+
+
+def _wrapped(tokens: list[Token]) -> Token | None:
+    """Where the statement inside of PREPARE ... AS or EXPLAIN [ANALYZE | (options)] begins."""
+    verb = _key(tokens, 0)
+    if verb == "PREPARE":
+        return next((after for at, after in pairwise(tokens) if at.key == "AS" and at.depth == 0), None)
+    if verb != "EXPLAIN":
+        return None
+    i = 2 if _key(tokens, 1) in ("ANALYZE", "ANALYSE") else 1
+    if _key(tokens, i) == "(" and _key(tokens, i + 1) not in ("SELECT", "WITH", "FROM", "VALUES", "("):
+        i = _closing(tokens, i) + 1
+    return tokens[i] if i < len(tokens) else None
 
 
 @dataclass(frozen=True)
@@ -76,7 +92,12 @@ class Writing:
             raise NotSupportedError(
                 "PREPARE can't read tables that models fill: con.execute(sql, parameters) takes parameters"
             )
+        if verb == "ALTER" and _key(tokens, 1) == "DATABASE":
+            raise NotSupportedError(
+                "a database keeps its name while AIDB uses it: give it another one in ATTACH ... AS"
+            )
         self._refuse_calls(sql, tokens, verb)
+        self.check(sql)
         if target is None:
             return Write(sql, self._needs(sql, tokens, None), changes_names=changes_names)
         self._refuse_kept(target)
@@ -89,6 +110,23 @@ class Writing:
             own = target.name[: -len(STORED)]
             raise ProgrammingError(f"{target.name} holds what is stored of {own}: change {own}")
         return Write(sql, self._needs(sql, tokens, target), changes_names=changes_names)
+
+    def check(self, sql: str) -> None:
+        """Raise for what `read` refuses where it stands inside of another statement, or of a query.
+
+        What may not be run may not be prepared either, nor explained by running it, nor done on the way (``WITH gone AS
+        (DELETE ... RETURNING *) SELECT ...``).
+        """
+        if _CHANGES.search(sql) is None:
+            return
+        tokens = scan(sql)
+        inner = _wrapped(tokens)
+        if inner is not None:
+            self.read(sql[inner.start :])
+        for i, token in enumerate(tokens):
+            end = _closing(tokens, i) if token.key == "(" else 0
+            if end > i + 1 and _verb(tokens[i + 1 : end], tokens[i].depth + 1) in _INSIDE:
+                self.read(sql[tokens[i + 1].start : tokens[end - 1].end])
 
     # ---- refusals
     def _refuse_kept(self, target: _Target) -> None:
@@ -331,12 +369,12 @@ def _names(sql: str, tokens: list[Token]) -> list[tuple[str, Token]]:
     return [(name_of(sql, t), t) for t in tokens if t.kind in ("word", "name")]
 
 
-def _verb(tokens: list[Token]) -> str:
-    """The statement's verb, behind a WITH."""
+def _verb(tokens: list[Token], depth: int = 0) -> str:
+    """The statement's verb, behind a WITH. depth: of brackets, in which the statement stands."""
     if _key(tokens, 0) != "WITH":
         return _key(tokens, 0)
     verbs = ("INSERT", "UPDATE", "DELETE", "MERGE", "SELECT", "FROM")
-    return next((t.key for t in tokens if t.depth == 0 and t.key in verbs), "WITH")
+    return next((t.key for t in tokens if t.depth == depth and t.key in verbs), "WITH")
 
 
 def _target(sql: str, tokens: list[Token]) -> _Target | None:
