@@ -95,6 +95,11 @@ class Parts:
         """Each unit's share of the aggregates, by group. Raises `NotSupportedError` for what is no sum over units."""
         return ShareReader(self._units, self._functions).read(self._restricted(only, without), self._keys())
 
+    @property
+    def is_cut(self) -> bool:
+        """Do LIMIT or OFFSET leave rows of the answer out?"""
+        return any(self._units.tree.args.get(clause) for clause in ("limit", "offset"))
+
     def tail(self) -> str:
         """ORDER BY and LIMIT of the query, to be applied to its estimated result.
 

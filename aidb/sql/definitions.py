@@ -464,6 +464,11 @@ def _set(cursor: Cursor) -> SetOption | None:
         raise cursor.expected("= and a value")
     if cursor.take("DEFAULT"):
         return SetOption(name, None)
+    number = cursor.number()
+    if number is not None and number.text.strip("0123456789_"):  # as in the clauses: 10,000 and 5%
+        cursor.i = number.next
+        share = number.value / 100 if number.percent else number.value
+        return SetOption(name, int(share) if share == int(share) and not number.percent else float(share))
     token = cursor.token()
     bare = token and token.kind in ("word", "name") and token.key not in ("TRUE", "FALSE", "NULL", "MAP")
     return SetOption(name, cursor.name("a value") if bare else value(cursor))

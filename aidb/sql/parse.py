@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 from aidb.errors import SqlSyntaxError
@@ -15,6 +16,8 @@ from aidb.sql.tokens import Token, blank, is_complete, scan, split, words
 __all__ = ["inner_query", "is_complete", "parse", "split"]
 
 _QUERY = words("SELECT FROM VALUES TABLE DESCRIBE DESC SUMMARIZE PIVOT UNPIVOT PIVOT_WIDER PIVOT_LONGER ( WITH")
+# What sqlglot can't read it takes for a command and warns of; whether that matters is ours to say, see `aidb.plan`.
+logging.getLogger("sqlglot").addFilter(lambda record: "Falling back to parsing" not in record.msg)
 _CHANGES = words("INSERT UPDATE DELETE MERGE")
 
 

@@ -94,6 +94,20 @@ def test_an_unverified_answer_keeps_to_its_budget_and_says_which_rows_were_check
     assert len(rows) == len(found)
 
 
+def test_a_limit_cuts_what_the_targets_count(con: aidb.Connection, oracle: FakeModel) -> None:
+    cur = con.execute(f"SELECT id FROM items WHERE hit ORACLE LIMIT 600 {RECALL} LIMIT 5")
+    assert len(cur.fetchall()) == 5
+    assert "LIMIT and OFFSET cut the answer: the targets count the rows before the cut" in cur.report.notes
+
+
+def test_nothing_is_left_behind_but_the_answer(con: aidb.Connection, oracle: FakeModel) -> None:
+    before = con.execute("SHOW TABLES").fetchall()
+    con.execute(f"EXPLAIN SELECT id FROM items WHERE hit {RECALL}")
+    assert con.execute("SHOW TABLES").fetchall() == before
+    assert con.execute(f"SELECT id FROM items WHERE hit ORACLE LIMIT 600 {RECALL}").fetchall()
+    assert con.execute("SHOW TABLES").fetchall() == before
+
+
 def test_rows_of_boxes_are_chosen_by_their_item(con: aidb.Connection, boxes: FakeModel) -> None:
     cur = con.execute(f"SELECT id, size FROM box WHERE class = 'bus' {RECALL}")
     rows = cur.fetchall()

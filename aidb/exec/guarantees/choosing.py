@@ -228,6 +228,8 @@ class Choosing:
         notes = list(chosen.notes)
         table, keys = self.items.unit.table, ", ".join(self.items.unit.keys)
         notes.insert(0, f"targets count rows of {quoted(table)} ({keys}) that give any row of the answer")
+        if self.items.parts.is_cut:
+            notes.append("LIMIT and OFFSET cut the answer: the targets count the rows before the cut")
         if scores.values is None and scores.name is None and self.items.n:
             notes.append("no proxy was named, so items were drawn uniformly: USING PROXY ... needs fewer calls")
         if free:

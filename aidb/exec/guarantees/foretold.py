@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 from aidb.exec.explain import Explanation, ModelEstimate
@@ -24,27 +25,28 @@ def explanation(
     questions: Questions, guarantee: Guarantee, whole: Explanation, explain: Callable[[str], Explanation], exact: Exact
 ) -> Explanation:
     """What would be asked at most. whole: of the exact query; explain, exact: of a query in the user's dialect."""
-    executor, items = executor_of(questions, guarantee)
-    notes = [
-        f"{items.n:,} rows of {items.unit.table} are open: what is known leaves their part of the answer undecided"
-    ]
-    first: tuple[ModelEstimate, ...] = ()
-    choice = proxies_of(executor, items).choose(guarantee, exact, search=isinstance(executor, Finding))
-    if choice.proxy is not None and items.n:
-        first = explain(choice.proxy.query(items)).models
-        notes.append(f"first the proxy {choice.proxy.name}, on all of them")
-    notes += choice.notes
-    calls = None if guarantee.budget is None else guarantee.budget.calls
-    models = tuple(_at_most(m, calls) for m in whole.models)
-    if isinstance(executor, Choosing):
-        notes += _of_selection(executor, items, guarantee)
-    elif isinstance(executor, Estimating):
-        notes += _of_estimate(items, guarantee)
-    else:
-        notes.append(
-            f"mode exact: looks at the likeliest items until there are {executor.limit} rows; all of them are checked"
-        )
-    return Explanation((*first, *models), (*whole.notes, *notes))
+    with closing(questions):
+        executor, items = executor_of(questions, guarantee)
+        notes = [
+            f"{items.n:,} rows of {items.unit.table} are open: what is known leaves their part of the answer undecided"
+        ]
+        first: tuple[ModelEstimate, ...] = ()
+        choice = proxies_of(executor, items).choose(guarantee, exact, search=isinstance(executor, Finding))
+        if choice.proxy is not None and items.n:
+            first = explain(choice.proxy.query(items)).models
+            notes.append(f"first the proxy {choice.proxy.name}, on all of them")
+        notes += choice.notes
+        calls = None if guarantee.budget is None else guarantee.budget.calls
+        models = tuple(_at_most(m, calls) for m in whole.models)
+        if isinstance(executor, Choosing):
+            notes += _of_selection(executor, items, guarantee)
+        elif isinstance(executor, Estimating):
+            notes += _of_estimate(items, guarantee)
+        else:
+            notes.append(
+                f"mode exact: looks at the likeliest items until there are {executor.limit} rows; all of them are checked"
+            )
+        return Explanation((*first, *models), (*whole.notes, *notes))
 
 
 def _at_most(model: ModelEstimate, calls: int | None) -> ModelEstimate:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from aidb.catalog.relations import Fill, Relations
-from aidb.errors import NotSupportedError
+from aidb.errors import Error, NotSupportedError
 from aidb.exec.control import Control
 from aidb.exec.materialiser import Materialiser
 from aidb.exec.registry import Registry
@@ -22,7 +23,7 @@ from aidb.storage.database import Database
 
 @dataclass
 class Questions:
-    """What a guarantee's executor may do with the engine.
+    """What a guarantee's executor may do with the engine; to be closed when the answer is there.
 
     sql: the statement for the planner, its parameters named ``$__p...``. written: as the user wrote it, without clauses of
     ours. fills: all that was asked so far, in order.
@@ -38,6 +39,7 @@ class Questions:
     written: str = ""
     fills: dict[Fill, None] = field(default_factory=dict)
     oracle: str | None = None
+    _kept: set[str] = field(default_factory=set)
 
     @property
     def sql(self) -> str:
@@ -54,8 +56,15 @@ class Questions:
         return self.database.query(text, self.given(text))
 
     def keep(self, name: str, text: str, **tables: pa.Table) -> None:
-        """Make a temporary table of a query's rows."""
+        """Make a temporary table of a query's rows, until `close`."""
         self.database.keep(name, text, self.given(text), **tables)
+        self._kept.add(name)
+
+    def close(self) -> None:
+        """Drop the temporary tables, which SHOW TABLES would list; in a transaction that failed they go with it."""
+        with suppress(Error):
+            while self._kept:
+                self.database.execute(f"DROP TABLE IF EXISTS {self._kept.pop()}")
 
     def plan(self, text: str) -> CallPlan:
         """How a text's models are asked. Raises `NotSupportedError` where all items would be asked whatever the text says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -33,16 +34,17 @@ def run(questions: Questions, guarantee: Guarantee, exact: Exact, plan: CallPlan
     plan, text: of the statement. exact: answers a query of the user's dialect in full, for the proxy. Raises
     `NotSupportedError` or `ProgrammingError` for what can't be answered so, before any model runs.
     """
-    kept = recall(questions, key_of(questions, guarantee, plan))
-    if kept is not None:
-        return kept
-    try:
-        found = _sampled(questions, guarantee, exact)
-    except ValueError as e:  # the statistics' way to say that a request makes no sense
-        raise ProgrammingError(str(e)) from e
-    # Failures and answers have come meanwhile: the key is that of the next time.
-    remember(questions, key_of(questions, guarantee, plan), text, found)
-    return found
+    with closing(questions):
+        kept = recall(questions, key_of(questions, guarantee, plan))
+        if kept is not None:
+            return kept
+        try:
+            found = _sampled(questions, guarantee, exact)
+        except ValueError as e:  # the statistics' way to say that a request makes no sense
+            raise ProgrammingError(str(e)) from e
+        # Failures and answers have come meanwhile: the key is that of the next time.
+        remember(questions, key_of(questions, guarantee, plan), text, found)
+        return found
 
 
 def _sampled(questions: Questions, guarantee: Guarantee, exact: Exact) -> Guaranteed:
