@@ -42,7 +42,7 @@ def _names(name: str) -> tuple[str, str, str, str, str]:
     return name + "t", name + "k", name + "x", name + "m", name + "v"
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(EVIL)
 @example(ATTACKS[0])
 @example(ATTACKS[1])
@@ -73,7 +73,7 @@ def test_names_are_names(con: aidb.Connection, name: str) -> None:
     alive(con)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(EVIL)
 @example(ATTACKS[0])
 @example(ATTACKS[2])

@@ -14,7 +14,7 @@ from PIL import Image
 from aidb.errors import ModelError, SourceError
 from aidb.exec.validate import validate
 from aidb.spi import Connector, ItemError, ItemFailure, Model, OutOfMemory, Ref, Scan, ServiceError
-from aidb.testing import ConnectorContract, FailingModel, FakeModel, MemoryConnector
+from aidb.testing import ConnectorContract, FailingModel, FakeModel, FaultyService, MemoryConnector
 
 BATCH = [pa.array([1, 2, 3])]
 
@@ -187,3 +187,21 @@ def test_a_source_that_can_not_be_listed() -> None:
         listed(MemoryConnector([b"sound"], list_error="no permission"))
     with pytest.raises(ValueError, match="2 values for 1 items"):
         MemoryConnector(["x"], columns={"a": ("INTEGER", [1, 2])})
+
+
+def test_a_failing_model_tells_before_each_call_and_takes_its_time() -> None:
+    told: list[int] = []
+    model = FailingModel(half(), before=told.append, slow=0.01)
+    began = time.monotonic()
+    model.predict(BATCH)
+    model.predict(BATCH)
+    assert told == [1, 2]
+    assert time.monotonic() - began >= 0.02
+
+
+def test_a_faulty_service_knows_its_faults() -> None:
+    with pytest.raises(ValueError, match="choose a status or one of reset, truncated"):
+        FaultyService(lambda item: item, {1: "odd"})  # type: ignore[dict-item]
+    with FaultyService(lambda item: item) as service:
+        assert service.url.startswith("http://127.0.0.1:")
+        assert (service.requests, service.items) == (0, [])
