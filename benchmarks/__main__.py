@@ -12,7 +12,7 @@ from functools import partial
 
 from benchmarks._measure import Figure, command
 
-NAMES = ("imports", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving")
+NAMES = ("imports", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving", "ray")
 
 
 def _run(name: str, quick: bool) -> Iterable[Figure]:

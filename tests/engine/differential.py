@@ -1,6 +1,6 @@
 """The whole engine against DuckDB: random statements over models that run lazily, and over tables that are complete.
 
-    python -m tests.engine.differential --queries 5000 --seed 1
+    python -m tests.engine.differential --queries 5000 --seed 1 [--executor ray]
 
 The statements are the planner's (`tests.plan.generator`); the models, the ledger, the views and the pipeline are real.
 """
@@ -91,7 +91,7 @@ class World:
     models: list[Oracle]
 
     @classmethod
-    def make(cls, rng: Random) -> World:
+    def make(cls, rng: Random, executor: str) -> World:
         seed = rng.randrange(1 << 30)
         con = aidb.connect()
         con.execute("SET aidb.max_error_ratio = 1; SET threads = 1")
@@ -129,6 +129,7 @@ class World:
             con.execute(f"CREATE VIEW {name} AS {text}")
         world = cls(con, duckdb.connect(config={"threads": 1}), models)
         world._fill_eagerly()
+        con.execute(f"SET aidb.executor = '{executor}'")
         return world
 
     def _fill_eagerly(self) -> None:
@@ -152,6 +153,29 @@ class World:
         for model in self.models:
             model.asked.clear()
 
+    @property
+    def _is_here(self) -> bool:
+        return self.con.engine.settings.executor == "local"
+
+    def asked(self) -> int:
+        """Items that models were asked about; of models in other processes, those that have an answer."""
+        if self._is_here:
+            return sum(m.asked.total() for m in self.models)
+        return int(self.con.execute("SELECT coalesce(sum(items), 0) FROM aidb.calls").fetchall()[0][0])
+
+    def twice(self) -> list[Any]:
+        """Items that were asked or stored twice."""
+        if self._is_here:
+            return [(m.name, item) for m in self.models for item, n in m.asked.items() if n > 1]
+        db, fills = self.con.engine.database, self.con.engine.registry.fills.values()
+        return [
+            row
+            for fill in fills
+            for row in db.execute(
+                f"SELECT * EXCLUDE (_call, _failed), count(*) FROM {fill.ledger} GROUP BY ALL HAVING count(*) > 1"
+            ).tuples()
+        ]
+
     def close(self) -> None:
         self.con.close()
         self.eager.close()
@@ -164,11 +188,11 @@ class Summary:
     differences: list[str] = field(default_factory=list)
 
 
-def run(queries: int, seed: int, *, verbose: bool = False) -> Summary:
+def run(queries: int, seed: int, *, verbose: bool = False, executor: str = "local") -> Summary:
     """Check about ``queries`` valid statements."""
     summary, rng = Summary(), Random(seed)
     while summary.counts["checked"] < queries:
-        world = World.make(rng)
+        world = World.make(rng, executor)
         for _ in range(40):
             problem = _check(world, rng, summary)
             if problem:
@@ -205,7 +229,7 @@ def _check(world: World, rng: Random, summary: Summary) -> str | None:
     if way != "warm":
         world.reset()
     world.con.execute(f"SET aidb.optimizer = {str(way != 'everything').lower()}")
-    before = sum(m.asked.total() for m in world.models)
+    before = world.asked()
     try:
         cursor = world.con.execute(statement.sql, values)
         got = cursor.fetchall()
@@ -216,11 +240,11 @@ def _check(world: World, rng: Random, summary: Summary) -> str | None:
         if note.startswith("everything was materialised") and way != "everything":
             summary.counts["fallback"] += 1
             summary.reasons[note.splitlines()[0][:120]] += 1
-    asked = sum(m.asked.total() for m in world.models) - before
+    asked = world.asked() - before
     summary.counts["calls"] += asked
     if cursor.report.oracle_calls < asked:
         return f"---- report says {cursor.report.oracle_calls}, models were asked {asked}\n{statement.sql}"
-    twice = [(m.name, item) for m in world.models for item, n in m.asked.items() if n > 1]
+    twice = world.twice()
     if twice:
         return f"---- asked twice: {twice[:3]}\n{statement.sql}"
     if agrees(statement, want, got, full) or _moves(world, statement.sql, values, want):
@@ -246,8 +270,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--executor", choices=["local", "ray"], default="local")
     given = parser.parse_args()
-    summary = run(given.queries, given.seed, verbose=True)
+    with aidb.connect() as keeper:
+        if given.executor == "ray":  # one cluster for all worlds: who asks first starts it, who leaves last ends it
+            keeper.execute("SET aidb.executor = 'ray'; CREATE TABLE t AS SELECT 1 AS x")
+            keeper.register(Oracle("any", 1, "y", "one", 0))
+            keeper.execute("SELECT any(x) FROM t")
+        summary = run(given.queries, given.seed, verbose=True, executor=given.executor)
     for reason, count in summary.reasons.most_common(20):
         print(f"{count:6d}  {reason}")
     print(dict(summary.counts), f"{len(summary.differences)} differences")

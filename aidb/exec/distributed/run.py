@@ -31,7 +31,9 @@ from aidb.storage.answers import AnsweredBatch, Failure
 WORTH = 2.0
 """Another worker is worth it if the work that is left takes so many times as long as a worker takes to start."""
 PATIENCE = 3
-"""Workers that may die over one item, or before they have begun."""
+"""Workers that may die over one item."""
+STILLBORN = 5
+"""New workers that may die in a row before one of them has begun."""
 HOPELESS = 25
 """Workers that may die in a row without one answer between: more than it takes to find one item among thousands."""
 
@@ -295,7 +297,7 @@ class DistributedRun(Run):
     def _count_early_death(self, e: WorkerLost) -> None:
         with self._lock:
             self._early_deaths += 1
-            hopeless = self._early_deaths >= PATIENCE
+            hopeless = self._early_deaths >= STILLBORN
         if hopeless and not self.control.stopping:
             raise ModelError(
                 f"{self._named}: {self._early_deaths} Ray workers died before they were ready, perhaps as the model was "
