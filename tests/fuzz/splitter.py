@@ -6,6 +6,7 @@ python -m tests.fuzz.splitter --minutes 10 --seed 1 [--coverage]
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import duckdb
 
@@ -25,7 +26,7 @@ def check(text: str) -> str | None:
         if e.position is None or not 0 <= e.position < len(text):
             return f"an error without its place: {e.message}"
         return "a script that can't be read counts as complete" if complete else None
-    if any(not a.start < a.end <= b.start for a, b in zip(tokens, tokens[1:], strict=False)):
+    if any(not a.start < a.end <= b.start for a, b in pairwise(tokens)):
         return "tokens overlap"
     parts = split(text)
     return _wrong_parts(text, parts) or _other_than_duckdb(text, parts)
