@@ -19,7 +19,7 @@ from aidb.surfaces.formats import BY_LINE, FORMATS, ONE_RESULT, Writer
 from aidb.surfaces.interrupting import interruptible
 from aidb.surfaces.paging import paged
 from aidb.surfaces.progress import ProgressBars
-from aidb.surfaces.tables import Room
+from aidb.surfaces.tables import Room, legible
 
 if TYPE_CHECKING:
     from aidb.connection import Connection, Cursor
@@ -72,20 +72,20 @@ class Session:
     # ---- what is said
     def say(self, text: str) -> None:
         """Tell the person something that is no data."""
-        self.out.flush()
-        print(text, file=self.err, flush=True)
+        self._put(legible(text))
 
     def quiet(self, text: str) -> None:
         """Tell something of less weight, dimmed where there are colours."""
-        self.say(self._coloured("2", text))
+        self._put(self._coloured("2", legible(text)))
 
     def complain(self, text: str, place: Place | None = None) -> None:
         """Tell what is wrong, and where."""
-        self.say(
-            f"{self._coloured('1;31', 'error:')} {place}: {text}"
-            if place
-            else f"{self._coloured('1;31', 'error:')} {text}"
-        )
+        where = f"{place}: " if place else ""
+        self._put(f"{self._coloured('1;31', 'error:')} {legible(where + text)}")
+
+    def _put(self, text: str) -> None:
+        self.out.flush()
+        print(text, file=self.err, flush=True)
 
     def _coloured(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.err.isatty() and not os.environ.get("NO_COLOR") else text

@@ -21,6 +21,8 @@ _GAP = "  "
 _CHUNK = 5_000  # rows that are aligned with each other; those of a larger result are not all kept in memory
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+_SPEAKING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
 
 @dataclass(frozen=True)
 class Room:
@@ -140,6 +142,11 @@ def _short(number: str) -> str:
 def printable(text: str) -> str:
     """Without characters that would move the cursor, break the line or speak to the terminal; they show as escapes."""
     return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def legible(text: str) -> str:
+    """`printable`, but for line breaks and tabs: for sentences that quote what somebody else wrote."""
+    return _SPEAKING.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _columns(text: str) -> int:

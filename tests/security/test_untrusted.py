@@ -14,6 +14,7 @@ from aidb.catalog import discover
 from aidb.protocol.tensors import Tensor
 from aidb.serving.arguments import Argument, match, read
 from aidb.spi import Input
+from aidb.surfaces.shell import main
 from aidb.testing import FakeModel
 
 SECRET = "nobody may see this"
@@ -150,6 +151,14 @@ def test_a_long_query_can_be_stopped(closed: aidb.Connection) -> None:
         closed.execute("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range + b.range = 7")
     timer.join()
     assert time.monotonic() - began < 20
+
+
+def test_a_message_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error quotes data, or what a service said."""
+    assert main(["--no-config", "-c", "SELECT error(chr(27) || ']0;title' || chr(7) || 'a' || chr(10) || 'b')"]) == 1
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert "\\x1b]0;title\\x07a\nb" in told
 
 
 @pytest.mark.parametrize(
