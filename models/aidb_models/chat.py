@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from typing import Any
 
@@ -16,6 +17,8 @@ from aidb_models.http_json import plain
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _SIGNS = ((b"\xff\xd8\xff", "jpeg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif"))
+_DECODED = ("JPEG", "PNG", "BMP", "DIB", "WEBP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+"""What Pillow decodes by itself: for other formats it starts programs, which a file from anywhere must not."""
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)```\s*", re.DOTALL)
 
 
@@ -68,13 +71,23 @@ def _data_url(picture: np.ndarray | bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in _DECODED if name in Image.OPEN)
+
+
 def _png(picture: np.ndarray | bytes) -> bytes:
     """A picture of another format, or an array, as PNG."""
     from PIL import Image
 
     file = BytesIO()
     try:
-        image = Image.open(BytesIO(picture)) if isinstance(picture, bytes) else Image.fromarray(picture)
+        image = (
+            Image.open(BytesIO(picture), formats=_formats()) if isinstance(picture, bytes) else Image.fromarray(picture)
+        )
         image.convert("RGB").save(file, format="PNG", compress_level=1)
     except Exception as e:  # damaged files make decoders raise anything
         raise ItemError(f"the picture can't be sent: {e or type(e).__name__}") from e

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import struct
+import subprocess
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,8 +17,10 @@ from aidb_connectors import storage, video_decoder, web
 from aidb_connectors.images import Images
 from aidb_connectors.text import Text
 from aidb_connectors.video import Video
+from aidb_models.chat import user_message
+from PIL import Image
 
-from aidb.spi import ItemFailure, Ref
+from aidb.spi import ItemError, ItemFailure, Ref
 from tests.security.web import Server, send
 
 
@@ -109,3 +113,21 @@ def test_addresses_are_the_servers_alone(server: Server) -> None:
     assert "127.0.0.1" in said
     assert "planted-password" not in said
     assert web.addresses("localhost")
+
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(owned) (w) file closefile\n%%EOF\n"
+
+
+def test_no_picture_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would hand PostScript to Ghostscript: neither a connector nor a model that sends files lets it."""
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **_: started.append(args))
+    monkeypatch.setattr(subprocess, "check_call", lambda *args, **_: started.append(args))
+    (tmp_path / "a.png").write_bytes(EPS)
+    assert "not an image of a known format" in picture(f"{tmp_path}/a.png")
+    with pytest.raises(ItemError, match="can't be sent"):
+        user_message("What is it?", {"image": EPS})
+    out = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(out, "BMP")
+    assert "data:image/png;base64" in str(user_message("What is it?", {"image": out.getvalue()}))
+    assert started == []
