@@ -156,7 +156,7 @@ def test_what_a_worker_had_when_it_died_goes_to_another_one(con: aidb.Connection
 
 
 def test_an_item_that_kills_workers_again_and_again_has_failed(
-    con: aidb.Connection, monkeypatch: pytest.MonkeyPatch
+    con: aidb.Connection, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run, "PATIENCE", 1)
 
@@ -173,6 +173,7 @@ def test_an_item_that_kills_workers_again_and_again_has_failed(
     [(item, message)] = rows(con, "SELECT item, message FROM aidb.errors")
     assert item == '{"id": 5}'
     assert "died over it" in message
+    assert capfd.readouterr() == ("", "")  # Ray would tell of every death on standard output
 
 
 def test_a_cap_is_kept_exactly_and_the_next_run_goes_on(con: aidb.Connection) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -139,7 +141,8 @@ def test_a_worker_is_told_to_stop() -> None:
     worker.close()
 
 
-def test_a_model_that_differs_on_the_worker_is_refused(tmp_path: Any) -> None:
+def test_a_model_that_differs_on_the_worker_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIDB_TEST_TOKEN", "")
     words = tmp_path / "words.csv"
     words.write_text("word,mood\nred,warm\n")
     with aidb.connect() as con:
@@ -149,6 +152,7 @@ def test_a_model_that_differs_on_the_worker_is_refused(tmp_path: Any) -> None:
     task = Task("1", (), (), (Order(definition, "1", False),), None, 1 << 20, "skip", {}, {"AIDB_TEST_TOKEN": "s3cret"})
     assert "s3cret" not in repr(task)
     assert worker.begin(task, None) is None
+    assert os.environ["AIDB_TEST_TOKEN"] == "s3cret"
     words.write_text("word,mood\nred,cold\n")
     error = worker.begin(replace(task, orders=(Order(definition, "2", False),)), None)
     assert isinstance(error, aidb.ModelError)

@@ -57,8 +57,8 @@ class Worker:
     Raises `WorkerLost` when it turns out that the process is gone.
     """
 
-    def __init__(self, ray: Any, actor: Any, size: Size) -> None:
-        self._ray, self._actor, self.size = ray, actor, size
+    def __init__(self, ray: Any, actor: Any, size: Size, is_open: Callable[[], bool]) -> None:
+        self._ray, self._actor, self.size, self._is_open = ray, actor, size, is_open
         self._where: Any = actor.where.remote()
         self._begun: Any = None
         self._asked = time.monotonic()
@@ -92,6 +92,7 @@ class Worker:
 
     def poll(self, streams: Sequence[object], seconds: float) -> list[tuple[object, Answers | Done]]:
         """The next message of each chunk that has one, after ``seconds`` at most."""
+        self._check()
         try:
             ready, _ = self._ray.wait(list(streams), num_returns=1, timeout=seconds)
         except self._ray.exceptions.RayError as e:
@@ -111,16 +112,25 @@ class Worker:
     def stop(self) -> None:
         """Let it end the batches that it is at, and begin no others."""
         with suppress(Exception):  # of a worker that is gone already
+            self._check()
             self._actor.stop.remote()
 
     def kill(self, seconds: float = 0.0) -> None:
         """End the process; for so many seconds its models may say good-bye."""
+        if not self._is_open():
+            return
         with suppress(Exception):  # of a cluster that is gone already
             if seconds:
                 self._ray.wait([self._actor.close.remote()], timeout=seconds)
             self._ray.kill(self._actor)
 
+    def _check(self) -> None:
+        # Ray would start another cluster for whoever asks after it was shut down.
+        if not self._is_open():
+            raise WorkerLost("the connection to Ray is closed")
+
     def _arrived(self, reference: object, seconds: float) -> bool:
+        self._check()
         try:
             return bool(self._ray.wait([reference], timeout=seconds)[0])
         except self._ray.exceptions.RayError as e:
@@ -151,6 +161,7 @@ class Cluster:
         self._idle: list[Worker] = []
         self._reaper: threading.Timer | None = None
         self.slow = SLOW
+        self._is_closed = False
         self.is_connected_by_us = not ray.is_initialized()
         self.is_ours = self.is_connected_by_us and address is None
         if self.is_connected_by_us:
@@ -181,7 +192,8 @@ class Cluster:
     def hire(self, size: Size) -> Worker:
         """A worker that is free, or a new one, which starts when the cluster has room for it."""
         with self._lock:
-            for worker in self._idle:
+            # One that is ready first: another may be waiting for the very room that this one holds.
+            for worker in sorted(self._idle, key=lambda w: not w.where):
                 if worker.size == size:
                     self._idle.remove(worker)
                     return worker
@@ -193,7 +205,10 @@ class Cluster:
         made = self._ray.remote(RemoteWorker).options(
             num_cpus=size.cpus, num_gpus=size.gpus, max_concurrency=CALLS, scheduling_strategy="SPREAD"
         )
-        return Worker(self._ray, made.remote(), size)
+        return Worker(self._ray, made.remote(), size, self._is_open)
+
+    def _is_open(self) -> bool:
+        return not self._is_closed and bool(self._ray.is_initialized())
 
     def release(self, worker: Worker) -> None:
         """Give a worker back, for the next run."""
@@ -230,6 +245,7 @@ class Cluster:
                 self._reaper = None
         for worker in idle:
             worker.kill(1.0)
+        self._is_closed = True
         if self.is_connected_by_us:
             self._ray.shutdown()
 
@@ -278,6 +294,9 @@ def _connect(ray: Any, address: str | None) -> None:
             "'auto', or the address that `ray start --address` got"
         )
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if hasattr(ray._private.worker, "print_to_stdstream"):
+        # It would say on standard output, where answers are piped to others, that a worker has died. We say what follows.
+        ray._private.worker.print_to_stdstream = _logged
     terminate = _keeping_sigterm()
     try:
         if address is None:
@@ -291,6 +310,12 @@ def _connect(ray: Any, address: str | None) -> None:
         raise OperationalError(f"Ray {where}: {_first_line(e)}") from e
     finally:
         terminate()
+
+
+def _logged(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """What Ray has to tell the user goes to its log."""
+    for line in data["lines"]:
+        logging.getLogger("ray").info(line)
 
 
 def _keeping_sigterm() -> Callable[[], None]:

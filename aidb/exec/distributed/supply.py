@@ -17,6 +17,8 @@ from aidb.exec.distributed.chunks import Chunk
 
 BUFFER = 16384
 """Rows that wait to be handed out, but always a whole file where files may not be cut."""
+BYTES = 64 * 1024**2
+"""What they may take, but always one portion."""
 SECONDS = 2.0
 """What a chunk should take: long enough that handing it over costs nothing, short enough to lose it."""
 LEAST = 0.1
@@ -49,7 +51,7 @@ class Supply:
         """Have rows wait, or the rows of a whole file; when there are many already, wait. False when stopping."""
         with self._changed:
             self._batch = max(job.size(on_content=on_content) * job.callers for job in self._jobs)
-            while self._buffer and self._buffered() + rows.num_rows > BUFFER and not self._control.stopping:
+            while self._is_full(rows) and not self._control.stopping:
                 self._changed.wait(TICK)
             self._buffer.append((rows, whole))
             self._changed.notify_all()
@@ -60,6 +62,10 @@ class Supply:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def _is_full(self, more: pa.Table) -> bool:
+        size = sum(rows.nbytes for rows, _ in self._buffer) + more.nbytes
+        return bool(self._buffer) and (self._buffered() + more.num_rows > BUFFER or size > BYTES)
 
     def _buffered(self) -> int:
         return sum(rows.num_rows for rows, _ in self._buffer)

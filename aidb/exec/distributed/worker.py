@@ -10,14 +10,16 @@ import os
 import pickle
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from queue import SimpleQueue
 
 import pyarrow as pa
 
 from aidb.errors import Error, InternalError, Interrupted, ModelError, OperationalError
-from aidb.exec.batches import Job
+from aidb.exec.batches import Job, Outcome
 from aidb.exec.control import Control, Limits
 from aidb.exec.distributed.task import Answers, Done, Order, Refused, Task
 from aidb.exec.inference import Inference
@@ -101,7 +103,7 @@ class RemoteWorker:
             jobs.append(Job(fill, inference, inputs, task.batch_size, files))
             control.expected[inference.name] = 1 << 60  # others' chunks come after this one: its end is not the end
         sent: SimpleQueue[Answers | Done] = SimpleQueue()
-        pipeline = Pipeline(
+        pipeline = _Pipeline(
             jobs,
             _Given(table),
             lambda name: _allowed(self._connectors.get(name), refused),
@@ -150,6 +152,15 @@ class RemoteWorker:
         self._pool.close()
 
 
+class _Pipeline(Pipeline):
+    """What a batch took is told without its wait for the gate, where it stood behind another chunk."""
+
+    def _stored(self, job: Job, told: Outcome, started: datetime, seconds: float) -> AnsweredBatch:
+        model = job.inference.model
+        waited = model.forget_waiting() if isinstance(model, _Gated) else 0.0
+        return super()._stored(job, told, started, max(0.0, seconds - waited))
+
+
 class _Given:
     """The rows of a chunk; see `aidb.exec.run.Rows`."""
 
@@ -183,14 +194,23 @@ class _Gated:
     def __init__(self, model: Model, gate: threading.Semaphore) -> None:
         self._model, self._gate = model, gate
         self.spec = model.spec
+        self._waited = threading.local()
 
     def load(self) -> None:
         """It is loaded."""
 
     def predict(self, inputs: Sequence[Values], *, restart: bool = False) -> Columns:
         """As the model does, when it is free."""
+        began = time.perf_counter()
         with self._gate:
+            self._waited.seconds = getattr(self._waited, "seconds", 0.0) + time.perf_counter() - began
             return self._model.predict(inputs, restart=restart)
+
+    def forget_waiting(self) -> float:
+        """Seconds that this thread has waited since it asked for them last."""
+        seconds: float = getattr(self._waited, "seconds", 0.0)
+        self._waited.seconds = 0.0
+        return seconds
 
     def close(self) -> None:
         """The worker closes it."""
