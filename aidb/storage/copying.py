@@ -8,6 +8,7 @@ as before, the two belong together; what came meanwhile is not in the copy.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -42,8 +43,19 @@ class Copy:
         self._folder.cleanup()
 
     def take(self) -> bool:
-        """Copy; False if what was copied does not belong together, since the file was checkpointed meanwhile."""
+        """Copy; False if what was copied does not belong together, since the file was checkpointed meanwhile.
+
+        Raises OSError, before anything is copied if there is too little room.
+        """
         before = self._state()
+        needed = sum(os.path.getsize(f"{self.original}{log}") for log in ("", *before[1]))
+        free = shutil.disk_usage(self._folder.name).free
+        if needed > free:
+            raise OSError(
+                errno.ENOSPC,
+                f"the copy takes {needed / 2**20:,.0f} MiB, and {os.path.dirname(self._folder.name)} has {free / 2**20:,.0f} "
+                "(TMPDIR names another place)",
+            )
         for log in _LOGS:
             Path(self.path + log).unlink(missing_ok=True)
             if log in before[1]:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -149,6 +150,10 @@ def test_a_copy_that_is_none_is_taken_again_or_given_up(tmp_path: Path, monkeypa
         monkeypatch.setattr(copying.shutil, "copyfile", full)
         with pytest.raises(aidb.OperationalError, match="can't be copied to be read: No space left on device"):
             aidb.connect(path, read_only=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(copying.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+            with pytest.raises(aidb.OperationalError, match=r"the copy takes \d+ MiB, and .* has 0 .TMPDIR names"):
+                aidb.connect(path, read_only=True)
         monkeypatch.setattr(copying, "_PAUSE", 0)
         monkeypatch.setattr(copying.Copy, "take", lambda self: False)
         with pytest.raises(aidb.OperationalError, match="faster than it can be copied"):
