@@ -114,8 +114,8 @@ def test_what_does_not_pass_ends_the_query_and_loses_one_batch(con: aidb.Connect
 
 def test_a_request_that_hangs_is_given_up(con: aidb.Connection) -> None:
     with FaultyService(tenfold, {3: "hang"}) as service:
-        ask_service(con, service, timeout=0.3)
-        with pytest.raises(aidb.ModelError, match=r"did not answer within 0.3 s \(option timeout\)"):
+        ask_service(con, service, timeout=2)
+        with pytest.raises(aidb.ModelError, match=r"did not answer within 2 s \(option timeout\)"):
             con.execute(ASK)
         assert check_storage(con) == {"m": 2 * BATCH}
         service.release()
@@ -140,13 +140,11 @@ def test_a_quota_that_is_used_up_ends_the_query_instead_of_a_day(
 
 
 def test_a_slow_model_is_stopped_by_a_cap_and_goes_on_later(con: aidb.Connection) -> None:
-    slow = FailingModel(local(), slow=0.06)
+    slow = FailingModel(local(), slow=0.3)
     con.register(slow)
     con.execute("CREATE VIRTUAL TABLE v AS m(t.x)")
-    con.execute("SET aidb.max_seconds = 0.15")
-    with pytest.raises(
-        aidb.BudgetExceeded, match=r"aidb\.max_seconds = 0\.15 is reached; run the query again"
-    ) as wrong:
+    con.execute("SET aidb.max_seconds = 1.2")
+    with pytest.raises(aidb.BudgetExceeded, match=r"aidb\.max_seconds = 1\.2 is reached; run the query again") as wrong:
         con.execute(ASK)
     check_quiet(con)
     assert wrong.value.report is not None
