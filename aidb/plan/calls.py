@@ -17,7 +17,7 @@ import pyarrow as pa
 from aidb.catalog.relations import Fill, Relations
 from aidb.errors import DatabaseError, OperationalError
 from aidb.plan.analysis import Analysis
-from aidb.plan.names import Physical, depth, fills_of, unquoted, with_ancestors
+from aidb.plan.names import Physical, depth, fills_of, is_row_each, unquoted, with_ancestors
 from aidb.plan.nested import Unordered, candidate
 from aidb.plan.nodes import CLOCK, function_name, parse
 from aidb.plan.parameters import Bound, Parameters
@@ -87,7 +87,7 @@ class CallPlan:
         if names is not None:
             self._check_seen(names, analysis, touching)
         self._candidates = [
-            (scope, target, candidate(analysis.joiner, scope, target, Ask())) for scope, target in analysis.candidates
+            (scope, target, self._candidate(analysis, scope, target, Ask())) for scope, target in analysis.candidates
         ]
         self._everything = [f for name in sorted(analysis.everything) for f in self._all_fills(name)]
         self._analysis = analysis
@@ -228,11 +228,16 @@ class CallPlan:
         if ask not in self._asked:
             assert self._analysis is not None
             self._asked[ask] = [
-                (t, candidate(self._analysis.joiner, s, t, ask))
+                (t, self._candidate(self._analysis, s, t, ask))
                 for s, t, _ in self._candidates
                 if ask.survivors_of is None or any(ask.survivors_of == st.fill for st in t.unknown.states)
             ]
         return self._asked[ask]
+
+    def _candidate(self, analysis: Analysis, scope: Scope, target: Target, ask: Ask) -> str:
+        unknown = target.unknown
+        unique = len(unknown.states) == 1 and is_row_each(unknown.fill, self._relations)
+        return candidate(analysis.joiner, scope, target, ask, unique)
 
     # Early stop
 
@@ -278,8 +283,10 @@ class CallPlan:
     def first_wanted(self, query: Query, count: int) -> dict[Fill, pa.Table]:
         """Return some wanted items, about ``count`` for each reference: those that come first in the statement's order."""
         assert self._stop is not None
-        # Low states first: those items complete a row soonest.
-        tail, candidates = f"ORDER BY __u LIMIT {count}", [(t, sql) for _, t, sql in self._candidates]
+        # Low states first: those items complete a row soonest. DuckDB stops at the first ones where all are alike.
+        tail, candidates = f"LIMIT {count}", [(t, sql) for _, t, sql in self._candidates]
+        if any(len(t.unknown.states) > 1 for t, _ in candidates):
+            tail = f"ORDER BY __u {tail}"
         if self._stop.order:
             tail, candidates = f"ORDER BY {self._stop.sort}, __u LIMIT {count}", self._in_order()
         found = self._guarded(lambda: self._pruned(query, candidates, tail))

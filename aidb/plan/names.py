@@ -56,6 +56,15 @@ def parents_of(fill: Fill, relations: Relations) -> list[Relation]:
     return found
 
 
+def is_row_each(fill: Fill, relations: Relations) -> bool:
+    """Is each item of a fill one row of a table with a key? Then no two rows name one item, and none need be compared."""
+    parents = [relations.get(name) for name in fill.parents]
+    if len(parents) != 1 or parents[0] is None or not parents[0].key or fill.null_safe:
+        return False
+    keys = {k.lower() for k in fill.keys}
+    return {k.lower() for k in parents[0].key} <= keys and not key_extensions(fill, parents[0])
+
+
 def key_extensions(fill: Fill, parent: Relation) -> list[Extension]:
     """Return the virtual columns of a parent by whose values a fill is keyed: they must be known before it can run."""
     keys = {k.lower() for k in fill.keys}

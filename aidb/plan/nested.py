@@ -11,7 +11,7 @@ from aidb.plan.joins import Joiner
 from aidb.plan.nodes import expression_of
 from aidb.plan.relax import Relaxer, Where, columns_of
 from aidb.plan.rows import holder
-from aidb.plan.scopes import FALSE, TRUE, Inner, Place, Predicate, Scope
+from aidb.plan.scopes import FALSE, TRUE, Inner, Place, Predicate, Scope, at_top
 from aidb.plan.sources import KNOWN, Ask, Fallback, Flags, Target
 
 
@@ -19,8 +19,12 @@ class Unordered(Exception):
     """The values by which a statement is sorted aren't known for every possible row."""
 
 
-def candidate(joiner: Joiner, scope: Scope, target: Target, ask: Ask) -> str:
-    """Return the SELECT of keys ``__k0``... and state ``__u`` that a target still needs (or see `Ask`)."""
+def candidate(joiner: Joiner, scope: Scope, target: Target, ask: Ask, unique: bool = False) -> str:
+    """Return the SELECT of keys ``__k0``... and state ``__u`` that a target still needs (or see `Ask`), each once.
+
+    unique: no two rows of the target have the same keys. Where nothing is joined with it either they are not compared,
+    which would take memory for every item, and would look at all of them before it gives the first.
+    """
     block = joiner.block(scope, target, ask)
     leaf = holder(scope, target)
     state = leaf.state_column(target)
@@ -29,7 +33,8 @@ def candidate(joiner: Joiner, scope: Scope, target: Target, ask: Ask) -> str:
     else:
         wanted = f"{state} IN ({', '.join(map(str, target.unknown.complete(ask.survivors_of)))})"
     keys = [f"{k} AS __k{n}" for n, k in enumerate(leaf.key_columns(target))]
-    what = f"DISTINCT {', '.join(keys)}, {state} AS __u"
+    alone = unique and scope.place is at_top and [i.text for i in block.items] == [leaf.text]
+    what = f"{'' if alone else 'DISTINCT '}{', '.join(keys)}, {state} AS __u"
     reads: frozenset[str] | None = frozenset({leaf.alias})
     link_known = False
     if scope.link is not None:

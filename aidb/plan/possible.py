@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aidb.catalog.relations import Extension, Fill, Relation, Relations
-from aidb.plan.names import key_extensions, parents_of, quote, with_keys
+from aidb.plan.names import is_row_each, key_extensions, parents_of, quote, with_keys
 
 STATE = "__u"
 
@@ -80,8 +80,9 @@ def matches(left: str, right: str, keys: Sequence[str], null_safe: bool = False)
 def missing_items(fill: Fill, relations: Relations) -> str:
     """Return a SELECT of the keys of all items that could run now: parents known, not in the ledger."""
     keys = ", ".join(f"{alias}.{quote(k)} AS {quote(k)}" for k, alias in _owners(fill, relations).items())
+    distinct = "" if is_row_each(fill, relations) else "DISTINCT "
     return (
-        f"SELECT DISTINCT {keys} FROM {_items(fill, relations)} "
+        f"SELECT {distinct}{keys} FROM {_items(fill, relations)} "
         f"ANTI JOIN {fill.ledger} l ON {_ledger_match(fill, relations)}"
     )
 

@@ -142,7 +142,8 @@ def units_of(fill: Fill, items: str, unit: Unit, relations: Relations) -> str:
     """SQL of the keys, ``__k0``.., of the units that some of a fill's items (in a table of that name) belong to."""
     own = {k.lower(): k for k in fill.keys}
     if all(k.lower() in own for k in unit.keys):
-        return f"SELECT DISTINCT {as_keys(quoted(own[k.lower()]) for k in unit.keys)} FROM {items}"
+        distinct = "" if len(fill.keys) == len(unit.keys) else "DISTINCT "
+        return f"SELECT {distinct}{as_keys(quoted(own[k.lower()]) for k in unit.keys)} FROM {items}"
     if not unit.null_safe and len(fill.keys) >= len(unit.keys):
         return f"SELECT DISTINCT {as_keys(map(quoted, fill.keys[: len(unit.keys)]))} FROM {items}"
     relation = relations.get(root_of(fill, relations)[0])
