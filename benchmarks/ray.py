@@ -1,12 +1,14 @@
 """A model that uses one processor, in this process and on two workers of Ray: the same query, in turns.
 
 The model counts in Python, so that in one process its calls can't overlap. What a worker takes to start is apart: the
-first query pays it, and it is measured as such. A machine that is busy with other work has no second core to give.
+first query pays it, and it is measured as such. A machine that is busy with other work has no second core to give; what
+holds there as well is the share of the time in which both workers are at the model.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -31,7 +33,7 @@ def _measured(items: int, turns: int) -> list[Figure]:
     import aidb
 
     @aidb.model(outputs={"y": "BIGINT"}, batch_size=8, version="1")
-    def count(x: Any) -> Any:
+    def tally(x: Any) -> Any:
         found = []
         for value in x.to_pylist():
             n = 0
@@ -43,8 +45,8 @@ def _measured(items: int, turns: int) -> list[Figure]:
     with aidb.connect() as con:
         con.execute("SET aidb.ray_workers = '2'; SET aidb.progress = false; SET threads = 1")
         con.execute(f"CREATE BLOB TABLE t AS SELECT range AS id, range::INTEGER AS x FROM range({items}) KEY (id)")
-        con.register(count)
-        con.execute("CREATE VIRTUAL TABLE v AS count(t.x)")
+        con.register(tally)
+        con.execute("CREATE VIRTUAL TABLE v AS tally(t.x)")
 
         def query(executor: str, n: int = items) -> list[tuple[Any, ...]]:
             con.execute(f"SET aidb.executor = '{executor}'")
@@ -52,17 +54,28 @@ def _measured(items: int, turns: int) -> list[Figure]:
                 con.engine.database.execute(f"DELETE FROM {fill.rows}; DELETE FROM {fill.ledger}")
             return con.execute(f"SELECT count(*), sum(y) FROM v WHERE id < {n}").fetchall()
 
+        def at_model() -> float:
+            return float(con.execute("SELECT coalesce(sum(seconds), 0) FROM aidb.calls").fetchall()[0][0])
+
         began = time.perf_counter()
         query("ray", 16)
         first = time.perf_counter() - began
         assert query("ray") == query("local")  # and both workers are there
-        took = in_turn(turns, local=lambda: query("local"), ray=lambda: query("ray"))
+        busy: list[float] = []
+
+        def away() -> None:
+            before, began = at_model(), time.perf_counter()
+            query("ray")
+            busy.append((at_model() - before) / (2 * (time.perf_counter() - began)))
+
+        took = in_turn(turns, local=lambda: query("local"), ray=away)
         few = in_turn(turns * 2, local=lambda: query("local", 1), ray=lambda: query("ray", 1))
     case = f"{items} items, 2 workers, {cores()} cores"
     return [
         Figure("ray", case, "local", median(took["local"]), "s"),
         Figure("ray", case, "ray", median(took["ray"]), "s"),
         Figure("ray", case, "speed-up", 1 / ratio(took["ray"], took["local"]), "times", at_least=1.7),
+        Figure("ray", case, "share of the time that both workers are at the model", statistics.median(busy), ""),
         Figure("ray", "1 item", "more than local", median(few["ray"]) - median(few["local"]), "s"),
         Figure("ray", "first query", "cluster and workers start", first, "s"),
     ]

@@ -13,8 +13,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -301,7 +301,8 @@ def _connect(ray: Any, address: str | None) -> None:
     try:
         if address is None:
             # Since 2.60 such a cluster takes work only from who has its token: it listens on the network.
-            ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **quiet)
+            with _same_priority():
+                ray.init(address="local", include_dashboard=False, object_store_memory=STORE, **quiet)
         else:
             ray.init(address=address, **quiet)
     except Exception as e:
@@ -310,6 +311,20 @@ def _connect(ray: Any, address: str | None) -> None:
         raise OperationalError(f"Ray {where}: {_first_line(e)}") from e
     finally:
         terminate()
+
+
+@contextmanager
+def _same_priority() -> Iterator[None]:
+    """Have workers run as this process does: Ray gives them the least priority but four, unless the user says otherwise."""
+    name = "RAY_worker_niceness"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _logged(data: dict[str, Any], ignore_prefix: bool) -> None:
