@@ -55,6 +55,17 @@ def test_a_finished_fill_is_not_asked_about(con: Connection, monkeypatch: pytest
     assert cursor.report.cached == {"m": 5}
 
 
+def test_as_many_answers_as_items_are_not_enough(con: Connection, path: Path) -> None:
+    """Answers about other items, which only hands in our tables can bring, don't pass for those that are missing."""
+    con.execute("SELECT count(*) FROM v WHERE id < 4")
+    ledger, answers = con.execute("SELECT ledger, answers FROM aidb.virtual_tables").fetchone() or ("", "")
+    con.engine.database.execute(f"INSERT INTO {ledger} SELECT 99, _call, false FROM {ledger} LIMIT 1")
+    con.engine.database.execute(f"INSERT INTO {answers} VALUES (99, 0)")
+    cursor = con.execute(COUNT)
+    assert cursor.fetchall() == [(2,)]
+    assert cursor.report.calls == {"m": 1}
+
+
 def test_an_unfinished_fill_is(con: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     con.execute("SELECT count(*) FROM v WHERE id < 3")
     assert candidates(con, COUNT, monkeypatch) > 0
