@@ -18,6 +18,7 @@ from aidb.exec.distributed import run
 from aidb.exec.run import Worker
 from aidb.spi import ItemError, ServiceError
 from aidb.testing import FakeModel
+from tests.engine import differential
 from tests.engine.storing import check_storage, rows
 from tests.engine.trackers import Counter, Films
 
@@ -279,3 +280,10 @@ def test_a_guarantee_and_streamed_rows(con: aidb.Connection) -> None:
     assert cursor.fetchone() is not None
     assert len(cursor.fetchall()) == 1499
     assert check_storage(con) == {"odd": 3000}
+
+
+def test_random_statements_have_the_right_answers(cluster: aidb.Connection) -> None:
+    """A few; ``python -m tests.engine.differential --executor ray`` checks as many as are wanted."""
+    summary = differential.run(10, 7, executor="ray")
+    assert summary.differences == []
+    assert summary.counts["checked"] == 10
