@@ -43,7 +43,7 @@ class Population:
             raise ValueError(f"scores must have one dimension, not {raw.ndim}")
         self.n = len(raw)
         self.order = _ranking(raw, rng)
-        self.scores = _finite(raw)[self.order]
+        self.scores = _finite(raw, self.order)
         self.unscored = int(np.isnan(raw).sum())
         self.labels: Labels = np.full(self.n, UNKNOWN, dtype=np.int8)
         self.budget = self.n if budget is None else budget
@@ -51,9 +51,8 @@ class Population:
         self._label = label
         if known is not None:
             rows = _row_numbers(known[0], self.n)
-            rank = np.empty(self.n, dtype=np.int64)
-            rank[self.order] = np.arange(self.n)
-            self.labels[rank[rows]] = _as_labels(known[1], len(rows))
+            self.labels[rows] = _as_labels(known[1], len(rows))
+            self.labels = self.labels[self.order]
 
     @property
     def left(self) -> int:
@@ -87,15 +86,22 @@ class Population:
 def _ranking(raw: Floats, rng: np.random.Generator) -> Ints:
     """Row numbers from the highest score to the lowest, NaN last, ties in random order."""
     shuffled = rng.permutation(len(raw))
-    keys = np.where(np.isnan(raw), np.inf, -raw)[shuffled]
-    order: Ints = shuffled[np.argsort(keys, kind="stable")]
+    keys = raw[shuffled]  # changed in place: of a billion scores each copy is 8 GB
+    np.negative(keys, out=keys)
+    keys[np.isnan(keys)] = np.inf
+    ranks = np.argsort(keys, kind="stable")
+    del keys
+    order: Ints = shuffled[ranks]
     return order
 
 
-def _finite(raw: Floats) -> Floats:
-    finite = raw[np.isfinite(raw)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 0.0)
-    return np.nan_to_num(raw, nan=low, posinf=high, neginf=low)
+def _finite(raw: Floats, order: Ints) -> Floats:
+    """The scores in an order, with numbers in place of NaN and the infinities."""
+    there = np.isfinite(raw)
+    low, high = 0.0, 0.0
+    if there.any():
+        low, high = float(raw.min(where=there, initial=np.inf)), float(raw.max(where=there, initial=-np.inf))
+    return np.nan_to_num(raw[order], copy=False, nan=low, posinf=high, neginf=low)
 
 
 def _row_numbers(given: npt.ArrayLike, n: int) -> Ints:
