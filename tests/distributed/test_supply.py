@@ -156,7 +156,7 @@ def test_a_model_that_differs_on_the_worker_is_refused(tmp_path: Path, monkeypat
     words.write_text("word,mood\nred,cold\n")
     error = worker.begin(replace(task, orders=(Order(definition, "2", False),)), None)
     assert isinstance(error, aidb.ModelError)
-    assert "mood is another one on the Ray worker" in str(error)
+    assert "model mood is another one there" in str(error)
     worker.close()
 
 

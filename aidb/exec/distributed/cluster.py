@@ -205,7 +205,12 @@ class Cluster:
         made = self._ray.remote(RemoteWorker).options(
             num_cpus=size.cpus, num_gpus=size.gpus, max_concurrency=CALLS, scheduling_strategy="SPREAD"
         )
-        return Worker(self._ray, made.remote(), size, self._is_open)
+        if not self._is_open():
+            raise OperationalError("the connection to Ray is closed; what was inferred is kept")
+        try:
+            return Worker(self._ray, made.remote(), size, self._is_open)
+        except self._ray.exceptions.RayError as e:
+            raise OperationalError(f"Ray can't start a worker: {_first_line(e)}") from e
 
     def _is_open(self) -> bool:
         return not self._is_closed and bool(self._ray.is_initialized())

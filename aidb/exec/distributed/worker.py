@@ -59,7 +59,10 @@ class RemoteWorker:
                 if task.connectors != self._registered:
                     self._connectors, self._registered = _connectors(task.connectors), task.connectors
                 for order, payload in zip(task.orders, payloads, strict=True):
-                    self._prepare(order, payload)
+                    try:
+                        self._prepare(order, payload)
+                    except Error as e:
+                        return ModelError(f"on the Ray worker {self.where()}: {e}", order.definition.name)
             except Error as e:
                 return e
         return None
@@ -76,8 +79,8 @@ class RemoteWorker:
             if not order.pickled and spec.fingerprint != definition.fingerprint:
                 self._pool.forget(name)
                 raise ModelError(
-                    f"model {name} is another one on the Ray worker {self.where()} than here: its weights or its code "
-                    "differ; both need the same files and the same versions",
+                    f"model {name} is another one there than here: its weights or its code differ; both need the same "
+                    "files and the same versions",
                     name,
                 )
         model = self._pool.loaded(definition)
