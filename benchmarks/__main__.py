@@ -1,6 +1,7 @@
 """Run the benchmarks beside this file, all or those named: ``python -m benchmarks [--quick] [--json] [NAME ...]``.
 
-Each is a command of its own as well: ``python -m benchmarks.overhead --json``.
+Each is a command of its own as well: ``python -m benchmarks.overhead --json``. ``python -m benchmarks scale --help`` shows
+the options of the largest.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import partial
 
 from benchmarks._measure import Figure, command
 
-NAMES = ("imports", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving", "ray")
+NAMES = ("imports", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving", "ray", "scale")
 
 
 def _run(name: str, quick: bool) -> Iterable[Figure]:
@@ -22,4 +23,8 @@ def _run(name: str, quick: bool) -> Iterable[Figure]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["scale"]:  # which has options of its own
+        from benchmarks import scale
+
+        sys.exit(scale.main(sys.argv[2:]))
     sys.exit(command({name: partial(_run, name) for name in NAMES}, __doc__))
