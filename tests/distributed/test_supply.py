@@ -137,7 +137,10 @@ def test_a_worker_is_told_to_stop() -> None:
     assert worker.begin(task, payload) is None
     worker.stop()
     rows = table(4).append_column(ROW_NUMBER, pa.array(range(4), pa.int64()))
-    assert list(worker.answer(rows, {}, {})) == [Done({})]
+    assert list(worker.answer("1", rows, {}, {})) == [Done({})]
+    [done] = worker.answer("2", rows, {}, {})
+    assert isinstance(done, Done)
+    assert "two runs at once" in str(done.error)
     worker.close()
 
 

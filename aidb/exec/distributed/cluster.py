@@ -61,6 +61,7 @@ class Worker:
         self._ray, self._actor, self.size, self._is_open = ray, actor, size, is_open
         self._where: Any = actor.where.remote()
         self._begun: Any = None
+        self._task = ""
         self._asked = time.monotonic()
         self.where = ""
         self.idle_since = self._asked
@@ -75,6 +76,7 @@ class Worker:
 
     def begin(self, task: Task, payloads: Sequence[object]) -> None:
         """Tell it what to get ready for. payloads: what `Cluster.put` gave, or None, for each model."""
+        self._task = task.id
         self._begun = self._actor.begin.remote(task, *payloads)
 
     def begun(self, seconds: float) -> bool:
@@ -88,7 +90,7 @@ class Worker:
 
     def answer(self, rows: pa.Table, files: dict[str | None, int], refused: Refused) -> object:
         """Give it a chunk; what to `poll` for its messages."""
-        return self._actor.answer.remote(rows, files, refused)
+        return self._actor.answer.remote(self._task, rows, files, refused)
 
     def poll(self, streams: Sequence[object], seconds: float) -> list[tuple[object, Answers | Done]]:
         """The next message of each chunk that has one, after ``seconds`` at most."""

@@ -87,10 +87,14 @@ class RemoteWorker:
         self._tokens[name.lower()] = order.token
         self._gates[name.lower()] = threading.Semaphore(1 if model.spec.sequential else max(1, model.spec.concurrency))
 
-    def answer(self, table: pa.Table, files: Mapping[str | None, int], refused: Refused) -> Iterator[Answers | Done]:
+    def answer(
+        self, task_id: str, table: pa.Table, files: Mapping[str | None, int], refused: Refused
+    ) -> Iterator[Answers | Done]:
         """Work through the rows of a chunk; answers come as they are had, then `Done`."""
         task = self._task
-        assert task is not None
+        if task is None or task.id != task_id:  # one that was over before it was begun may have come in between
+            yield Done({}, OperationalError("a Ray worker was told of two runs at once; run the query again"))
+            return
         control = Control(Limits(on_error=task.on_error, max_error_ratio=1.0))
         with self._lock:
             self._running[id(control)] = control
