@@ -55,6 +55,8 @@ def _step(step: str, n: int, folder: str, memory: str | None) -> list[Figure]:
     if step == "design":
         rows = list(_design(n))
     else:
+        if step == "ledger":
+            folder = tempfile.mkdtemp(dir=folder)
         with _opened(folder, memory) as con:
             rows = list(STEPS[step](n, con))
     return [Figure("scale", case, *row) for row in (*rows, ("peak memory", peak_bytes() / 2**30, "GiB"))]
@@ -143,6 +145,23 @@ def _build(n: int, con: Any) -> Iterator[Row]:
         yield f"{part}: on disk", (now - before) / n, "bytes an item"
         yield f"{part}: written by DuckDB alone, CPU", took.cpu, "s"
         before = now
+
+
+def _ledger(n: int, con: Any) -> Iterator[Row]:
+    """The ledger alone, in a database of its own, for sizes at which the rest takes too long: can it be held, and read?"""
+    con.execute("CREATE BLOB TABLE frames FROM 'archive:*' USING archive")
+    con.execute("CREATE VIRTUAL TABLE score AS cheap(frames.frame_id)")
+    con.execute("SELECT * FROM score").fetchall()
+    ledger = con.engine.registry.relation("score").fill.ledger
+    before = _on_disk(con)
+    sql = f"INSERT INTO {ledger} SELECT r, 2 + (r - 1) // {BATCH}, false FROM range(1, {n}) t(r)"
+    took = spent(lambda: con.engine.database.execute(sql))
+    yield "ledger alone: on disk", (_on_disk(con) - before) / n, "bytes an item"
+    yield "ledger alone: written by DuckDB alone, CPU", took.cpu, "s"
+    digest = f"SELECT bit_xor(hash(frame_id)), sum(hash(frame_id)), count(*) FROM {ledger}"
+    took = spent(lambda: con.engine.database.execute(digest))
+    yield "ledger alone: its digest", took.wall, "s"
+    yield "ledger alone: its digest, CPU", took.cpu, "s"
 
 
 def _frames(con: Any, first: int, last: int) -> str:
@@ -262,6 +281,7 @@ STEPS: dict[str, Callable[..., Iterator[Row]]] = {
     "new": _new,
     "check": _check,
     "design": _design,
+    "ledger": _ledger,
 }
 
 
