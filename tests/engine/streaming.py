@@ -57,7 +57,7 @@ def run(queries: int, seed: int, *, verbose: bool = False) -> Summary:
     summary, rng = Summary(), Random(seed)
     with small_portions():
         while summary.counts["streamed"] < queries:
-            world = World.make(rng)
+            world = World.make(rng, "local")
             for name, rows in PLAIN.items():
                 for db in (world.con, world.eager):
                     db.execute(f"CREATE TABLE {name} AS FROM {rows}")
