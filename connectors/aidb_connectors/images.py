@@ -225,7 +225,8 @@ def _shown_size(uri: str) -> tuple[int | None, int | None]:
 def _reason(error: Exception) -> str:
     from PIL import Image, UnidentifiedImageError
 
-    if isinstance(error, UnidentifiedImageError):
+    # ultralytics, once imported, has Pillow look for a package for HEIC before it gives up.
+    if isinstance(error, UnidentifiedImageError | ImportError):
         return "not an image of a known format"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"too many pixels: {explain(error)}"

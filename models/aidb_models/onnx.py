@@ -12,8 +12,9 @@ are left out, and `PRESETS` the rest for each family of networks.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -148,6 +149,8 @@ class _Ready:
     session: Session
     preparation: Preparation
     input: str
+    kept: threading.local = field(default_factory=threading.local)
+    """The last picture that a thread prepared: its memory serves the next one."""
 
     def run(self, images: Sequence[Any], *, one_by_one: bool) -> Iterator[Part]:
         """Answers for a few pictures after the other, in order; one_by_one: for each by itself, whatever the device."""
@@ -157,8 +160,10 @@ class _Ready:
             return
         # One picture after the other, read before the next is shown: what a layer gives, and the answer too, still lies
         # in the cache for what comes next, and answers of a megabyte each don't pile up.
+        pixels = getattr(self.kept, "pixels", None)
         for image in images:
-            pixels, placement = self.preparation(image)
+            pixels, placement = self.preparation(image, pixels)
+            self.kept.pixels = pixels
             yield self.session.run({self.input: pixels[None]}), [placement]
 
 

@@ -98,10 +98,14 @@ class Preparation:
     channels_last: bool = False
     dtype: str = "float32"
 
-    def __call__(self, image: Any) -> tuple[NDArray[Any], Placement]:
-        """One picture, ready for the network, and where it lies in there."""
+    def __call__(self, image: Any, into: NDArray[Any] | None = None) -> tuple[NDArray[Any], Placement]:
+        """One picture, ready for the network, and where it lies in there.
+
+        into: what an earlier call gave and nobody needs any more; memory that is touched for the first time costs as much
+        as the picture itself.
+        """
         pixels, left, top, placement = self._fitted(rgb(image))
-        values = self._laid_out(pixels, left, top)
+        values = self._laid_out(pixels, left, top, into)
         shape = (-1,) if self.channels_last else (-1, 1, 1)
         if self.dtype != "uint8" and any(self.mean):
             values -= np.array(self.mean, np.float32).reshape(shape)
@@ -109,7 +113,7 @@ class Preparation:
             values /= np.array(self.std, np.float32).reshape(shape)
         return values.astype(self.dtype, copy=False), placement
 
-    def _laid_out(self, pixels: NDArray[np.uint8], left: int, top: int) -> NDArray[Any]:
+    def _laid_out(self, pixels: NDArray[np.uint8], left: int, top: int, into: NDArray[Any] | None) -> NDArray[Any]:
         """An array of the input's shape, scaled and padded, with the pixels at their place.
 
         Each color by itself and all in one pass: an array whose axes are turned round is several times slower to copy.
@@ -119,7 +123,8 @@ class Preparation:
         (h, w), (height, width) = pixels.shape[:2], self.size
         kind: type[np.generic] = np.uint8 if self.dtype == "uint8" else np.float32
         scale = np.float32(1.0 if self.dtype == "uint8" else self.scale)
-        values = np.empty((height, width, 3) if self.channels_last else (3, height, width), kind)
+        shape = (height, width, 3) if self.channels_last else (3, height, width)
+        values = into if into is not None and into.dtype == kind else np.empty(shape, kind)
         pad: Any = np.float32(PAD) * scale
         if self.channels_last:
             layers, colors = [values], [pixels[:, :, ::-1] if self.bgr else pixels]

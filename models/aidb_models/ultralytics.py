@@ -300,9 +300,13 @@ def _made(folder: Path) -> None:
 def _imported() -> None:
     """Import ultralytics so that it neither probes the network, nor reports usage, nor installs packages.
 
-    A setting that the user made is respected; one that imported the package before us has made the choice.
+    A setting that the user made is respected; one that imported the package before us has made the choice. Pillow stays
+    as it was: the package would have it look for others, and install them, when it is shown what is no picture.
     """
     if "ultralytics" not in sys.modules:
+        from PIL import Image
+
+        opened = Image.open
         os.environ.setdefault("YOLO_OFFLINE", "true")
         os.environ.setdefault("YOLO_AUTOINSTALL", "false")
         os.environ.setdefault("YOLO_VERBOSE", "false")
@@ -310,6 +314,8 @@ def _imported() -> None:
             _made(_home())
             os.environ["YOLO_CONFIG_DIR"] = str(_home())
             imported("ultralytics", "ultralytics").settings.update({"sync": False})
+        imported("ultralytics", "ultralytics")
+        Image.open = opened
     imported("ultralytics", "ultralytics")
 
 

@@ -9,6 +9,6 @@ from tests.engine.differential import run
 
 @pytest.mark.parametrize("seed", [11, 12])
 def test_random_statements_have_the_answers_of_running_every_model(seed: int) -> None:
-    summary = run(60, seed)
+    summary = run(40, seed)
     assert summary.differences == []
     assert summary.counts["calls"] > 0

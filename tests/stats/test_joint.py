@@ -50,7 +50,7 @@ def chosen(name, seed, method="exact", budget=None, **options):
 
 @pytest.mark.parametrize("name", ["honest", "dense", "random", "reversed", "constant", "nan"])
 def test_both_targets_are_met_whatever_the_proxy(name):
-    trials, missed = 20, 0
+    trials, missed = 6 if name == "constant" else 20, 0  # a constant proxy takes a second for each
     for seed in range(trials):
         truth, answer = chosen(name, seed)
         right = truth[answer.indices]
