@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aidb.spi.model import OutOfMemory, ServiceError
 
-_BATCH_SECONDS = 0.25
+_BATCH_SECONDS = 0.5
 
 
 def device_name(value: object) -> str:
@@ -66,8 +66,8 @@ def settle(requested: str) -> str:
 def usual_batch(device: str, seconds: float = _BATCH_SECONDS / 8) -> int:
     """Pictures a call if the user does not say.
 
-    On a CPU a network gains nothing by a batch, so a call is as long as it takes to make storing it cheap: about a
-    quarter of a second. seconds: what a picture takes, on a CPU.
+    On a CPU a network gains nothing by a batch, so a call is as long as it takes to make storing it cheap: about
+    half a second. seconds: what a picture takes, on a CPU.
     """
     return min(32, max(2, round(_BATCH_SECONDS / seconds))) if device == "cpu" else 32
 
