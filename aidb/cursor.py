@@ -19,6 +19,7 @@ from aidb.spi.content import CONTENT_SQL
 from aidb.sql.many import ManyRows, many_rows
 from aidb.sql.parse import parse, split
 from aidb.sql.statements import Query
+from aidb.storage.database import translated
 from aidb.storage.growing import Growing
 
 if TYPE_CHECKING:
@@ -334,7 +335,8 @@ def _statements(sql: object) -> list[str]:
 def _run(engine: Engine, sql: str, parameters: Parameters) -> Outcome:
     """Run a statement; if that fails for a value that has no SQL type, say for which."""
     try:
-        return engine.run(sql, parameters)
+        with translated():  # whatever an interrupt meets in between
+            return engine.run(sql, parameters)
     except (errors.NotSupportedError, errors.ProgrammingError, errors.DataError) as e:
         wrong = wrong_value(parameters, engine.database.is_usable)
         if wrong is None:

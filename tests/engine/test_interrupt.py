@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 
@@ -163,6 +164,19 @@ def test_during_the_query_that_finds_the_items(con: aidb.Connection) -> None:
     sql = f"SELECT sum(y) FROM v WHERE id = ({LONG.format(n=1)})"
     assert interrupted(con, sql, lambda: time.sleep(0.2)) < SOON
     check_quiet(con)
+
+
+def test_between_two_queries_of_ours(con: aidb.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB's own exception never reaches the user, whichever small query the interrupt meets."""
+    for name in ("m", "n"):
+        con.register(FakeModel(name, {"y": "INTEGER"}, lambda x: x))
+
+    def stopped(*_: object) -> None:
+        raise duckdb.InterruptException("INTERRUPT Error: Interrupted!")
+
+    monkeypatch.setattr("aidb.exec.registry.seconds_per_item", stopped)
+    with pytest.raises(aidb.Interrupted):
+        con.execute("SELECT count(*) FROM t WHERE m(x) > 3 AND n(x) > 5")
 
 
 def test_with_nothing_running(con: aidb.Connection) -> None:
