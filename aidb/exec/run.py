@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
@@ -74,7 +75,7 @@ class Worker(threading.Thread):
         return True
 
 
-class Run:
+class Run(ABC):
     """Rows of an input query to stored answers. How they are answered is a subclass's business."""
 
     def __init__(self, jobs: Sequence[Job], rows: Rows, writer: Store, control: Control) -> None:
@@ -87,17 +88,19 @@ class Run:
         self._finisher: Worker | None = None
 
     # ---- for subclasses
+    @abstractmethod
     def _feed(self) -> None:
         """Hand on all rows; runs in a thread of its own."""
-        raise NotImplementedError
 
     def _work_off(self) -> None:
         """In the caller's thread, once all rows were fed: wait until they are answered."""
         self._join(self._workers)
 
+    @abstractmethod
     def _let_go(self) -> None:
         """After a stop: wake everyone who waits for something other than a tick."""
 
+    @abstractmethod
     def _discard(self) -> None:
         """Once nobody works any more: give up what was not answered."""
 

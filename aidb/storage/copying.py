@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import duckdb
+
 from aidb.errors import OperationalError
 
 T = TypeVar("T")
@@ -72,10 +74,10 @@ class Copy:
 
 def opened_copy(path: str, connect: Callable[[str], T]) -> tuple[Copy, T]:
     """A copy of a database, and what ``connect`` makes of its path. Raises `OperationalError`."""
-    wrong: Exception | None = None
+    wrong: duckdb.Error | None = None
     for attempt in range(_TRIES):
         time.sleep(_PAUSE * attempt)
-        copy = Copy(path)
+        copy, wrong = Copy(path), None
         try:
             if copy.take():
                 return copy, connect(copy.path)
@@ -86,12 +88,13 @@ def opened_copy(path: str, connect: Callable[[str], T]) -> tuple[Copy, T]:
             raise OperationalError(
                 f"{path} is open for writing in another process, and can't be copied to be read: {e.strerror or e}"
             ) from e
-        except Exception as e:  # DuckDB's: what was copied is no database
+        except duckdb.Error as e:  # what was copied is no database
             wrong = e
         except BaseException:
             copy.close()
             raise
         copy.close()
-    raise OperationalError(
-        f"{path} is open for writing in another process, which changes it faster than it can be copied to be read: try again"
-    ) from wrong
+    why = "which changes it faster than it can be copied to be read: try again"
+    if wrong is not None:
+        why = f"and a copy of it can't be opened: {wrong}"
+    raise OperationalError(f"{path} is open for writing in another process, {why}") from wrong

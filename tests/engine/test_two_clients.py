@@ -158,6 +158,9 @@ def test_a_copy_that_is_none_is_taken_again_or_given_up(tmp_path: Path, monkeypa
         monkeypatch.setattr(copying.Copy, "take", lambda self: False)
         with pytest.raises(aidb.OperationalError, match="faster than it can be copied"):
             aidb.connect(path, read_only=True)
+        monkeypatch.setattr(copying.Copy, "take", lambda self: Path(self.path).write_bytes(b"no database" * 9999))
+        with pytest.raises(aidb.OperationalError, match=r"a copy of it can't be opened: .*not a valid DuckDB"):
+            aidb.connect(path, read_only=True)
 
 
 def test_the_shell_says_both(tmp_path: Path) -> None:
