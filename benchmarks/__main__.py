@@ -13,7 +13,7 @@ from functools import partial
 
 from benchmarks._measure import Figure, command
 
-NAMES = ("imports", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving", "ray", "scale")
+NAMES = ("imports", "shell", "planning", "overhead", "stream", "memory", "pipeline", "gpu", "serving", "ray", "scale")
 
 
 def _run(name: str, quick: bool) -> Iterable[Figure]:

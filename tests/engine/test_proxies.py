@@ -111,7 +111,7 @@ def test_a_proxy_may_be_any_number_of_an_item(world: World, sql: str, asks_embed
         return
     report = world.run(sql).report
     assert report.proxy == sql.partition("USING PROXY ")[2]
-    assert report.oracle_calls == world.truth.items == 200
+    assert 100 < report.oracle_calls == world.truth.items <= 200  # a budget is a ceiling: a lucky sample ends sooner
     assert world.embed.items == (N if asks_embed else 0)
 
 
