@@ -474,7 +474,7 @@ class Engine:
                 answer = self.database.execute(write.sql, parameters) if write.sql else Answer()
                 write.then()
         if write.changes_names:
-            self.registry.forget_natives()
+            self.registry.forget_natives(functions=write.changes_functions)
         return answer
 
     def _check_running(self) -> None:

@@ -57,15 +57,18 @@ class Registry:
         self._costs: dict[int, float] = {}
         self._version = 0
         self._changing = False
-        self.reload()
+        self._read()
 
     def reload(self) -> None:
         """Read everything from the database again: after a transaction that failed, or that another connection made."""
+        self.natives.forget()
+        self._read()
+
+    def _read(self) -> None:
         for names in (self.models, self.blobs, self.dropped, self.virtual, self._bare, self._relations, self._types):
             names.clear()
         for kept in (self.columns, self._unpublished, self.proxies, self.indexes):
             kept.clear()
-        self.natives.forget()
         self._version = self.database.shared.version
         if self.database.is_aidb:
             for definition in self.store.all():
@@ -443,7 +446,7 @@ class Registry:
 
     def republish(self, name: str) -> None:
         """The stored part of a table with virtual columns has changed. Only inside of `changing`."""
-        self.natives.forget()
+        self.natives.forget(functions=False)
         for kept in (self._bare, self._relations, self._types):
             kept.pop(name.lower(), None)
         self._fills.forget()
@@ -461,11 +464,11 @@ class Registry:
                     f"drop them first, and make them again afterwards ({e})"
                 ) from e
             raise
-        self.natives.forget()
+        self.natives.forget(functions=False)
 
-    def forget_natives(self) -> None:
-        """DuckDB ran a statement that may have changed tables, views or macros of the user's own."""
-        self.natives.forget()
+    def forget_natives(self, *, functions: bool = True) -> None:
+        """DuckDB ran a statement that may have changed tables, views or (functions) macros of the user's own."""
+        self.natives.forget(functions=functions)
         self.changed()
 
     def snapshot(self) -> Relations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from aidb.catalog.names import quoted
 from aidb.catalog.relations import Fill, Relation
@@ -20,17 +20,23 @@ _OURS = "('aidb', 'aidb_internal')"
 class Natives:
     """DuckDB's own names. They change by statements only, and whoever runs one calls `forget`."""
 
+    built_in: ClassVar[frozenset[str]] = frozenset()
+    """Aggregate functions of the DuckDB of this process, once they have been listed."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._aggregates: frozenset[str] | None = None
         self.forget()
+        if database.is_new and self.built_in:
+            self._aggregates, self._macros = self.built_in, {}
 
-    def forget(self) -> None:
-        """Look everything up again."""
+    def forget(self, *, functions: bool = True) -> None:
+        """Look everything up again; functions, which take longest, only where they may have changed."""
         self._columns: dict[str, tuple[tuple[str, str], ...]] = {}
         self._is_table: dict[str, bool] = {}
         self._views: dict[str, str] | None = None
-        self._macros: dict[str, str] | None = None
+        if functions:
+            self._macros: dict[str, str] | None = None
+            self._aggregates: frozenset[str] | None = None
 
     def columns_of(self, name: str) -> tuple[tuple[str, str], ...]:
         """(name, type) of the columns of a table or view that an unqualified name means; empty if there is none."""
@@ -108,6 +114,7 @@ class Natives:
         ).to_pylist()
         self._aggregates = frozenset(str(r["name"]) for r in rows if r["aggregates"])
         self._macros = {str(r["name"]): str(r["text"]) for r in rows if not r["aggregates"]}
+        Natives.built_in = Natives.built_in or self._aggregates
 
 
 class TablesByName(Mapping[str, Relation]):

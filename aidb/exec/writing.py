@@ -21,6 +21,8 @@ from aidb.storage.schema import INTERNAL
 
 _ROWS = frozenset({"INSERT", "UPDATE", "DELETE", "TRUNCATE", "MERGE", "COPY"})
 _INSIDE = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+_NO_FUNCTIONS = words("TABLE VIEW INDEX SEQUENCE TYPE SET RESET BEGIN COMMIT CHECKPOINT")
+"""What is made, changed or removed, and the verbs without such a thing, that leave all functions as they are."""
 _NO_ALIAS = words("SET WHERE USING RETURNING VALUES SELECT FROM DEFAULT ON BY WITH TABLE")
 _KEPT = (INTERNAL, "aidb")
 _CHANGES = re.compile(r"\b(INSERT|UPDATE|DELETE|TRUNCATE|MERGE|COPY|CREATE|ALTER|DROP)\b", re.IGNORECASE)
@@ -36,13 +38,15 @@ class Write:
 
     sql: the statement as DuckDB shall see it. needs: queries whose models must have run before; asks: they are not
     about the query inside of the statement, which may be planned by itself. changes_names: may it have made, changed or
-    removed a table, view or macro? then: what to do in the same transaction, if it needs one.
+    removed a table, view or macro? changes_functions: a macro, or (LOAD) functions of DuckDB's? then: what to do in the
+    same transaction, if it needs one.
     """
 
     sql: str
     needs: tuple[str, ...] = ()
     asks: bool = False
     changes_names: bool = False
+    changes_functions: bool = False
     then: Callable[[], None] | None = field(default=None, compare=False)
 
 
@@ -87,7 +91,9 @@ class Writing:
             tokens.pop()
         target = _target(sql, tokens)
         verb = _verb(tokens)
-        changes_names = verb not in _ROWS | {"SELECT", "FROM", "SUMMARIZE", "DESCRIBE", "SHOW"}
+        names = verb not in _ROWS | {"SELECT", "FROM", "SUMMARIZE", "DESCRIBE", "SHOW"}
+        names |= [_key(tokens, i) for i in range(3)] == ["COPY", "FROM", "DATABASE"]
+        functions = names and (target.kind if target is not None else verb) not in _NO_FUNCTIONS
         if verb in ("PREPARE", "EXECUTE") and self.mentioned(sql, tokens):
             raise NotSupportedError(
                 "PREPARE can't read tables that models fill: con.execute(sql, parameters) takes parameters"
@@ -99,7 +105,8 @@ class Writing:
         self._refuse_calls(sql, tokens, verb)
         self.check(sql)
         if target is None:
-            return Write(sql, self._needs(sql, tokens, None), changes_names=changes_names)
+            needs = self._needs(sql, tokens, None)
+            return Write(sql, needs, changes_names=names, changes_functions=functions)
         self._refuse_kept(target)
         unqualified = len(target.parts) == 1 or target.parts[-2].lower() == "main"
         if unqualified and self._registry.is_item_table(target.name):
@@ -109,7 +116,8 @@ class Writing:
         if unqualified and target.name.lower().endswith(STORED) and self._is_stored_part(target):
             own = target.name[: -len(STORED)]
             raise ProgrammingError(f"{target.name} holds what is stored of {own}: change {own}")
-        return Write(sql, self._needs(sql, tokens, target), changes_names=changes_names)
+        needs = self._needs(sql, tokens, target)
+        return Write(sql, needs, changes_names=names, changes_functions=functions)
 
     def check(self, sql: str) -> None:
         """Raise for what `read` refuses where it stands inside of another statement, or of a query.
@@ -296,7 +304,7 @@ class Writing:
             registry.database.user.execute(f"DROP VIEW IF EXISTS main.{quoted(table)}")
             for own in columns:
                 registry.remove(own)
-            registry.natives.forget()
+            registry.natives.forget(functions=False)
 
         return Write(self._redirected(sql, tokens, target), changes_names=True, then=work)
 

@@ -63,7 +63,7 @@ class Database:
     """A DuckDB file or ``:memory:``, with AIDB's own schemas in it.
 
     `user` is the connection on which the user's statements run (temporary tables and settings live there); `cursor`
-    gives further ones that see what is committed.
+    gives further ones that see what is committed. `is_new`: nothing was in it before.
     """
 
     def __init__(self, path: str | os.PathLike[str] = ":memory:", *, read_only: bool = False) -> None:
@@ -75,6 +75,7 @@ class Database:
         self._began = False
         self._closed = False
         self._file = None if self.path.startswith(":memory:") else (os.path.realpath(self.path), read_only)
+        self.is_new = self.path == ":memory:" or not (self.path.startswith(":memory:") or os.path.exists(self.path))
         with _opening:
             shared = None if self._file is None else _open_files.get(self._file)
             self.shared = shared or self._connect()

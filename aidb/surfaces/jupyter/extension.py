@@ -85,7 +85,7 @@ class AidbMagics(Magics):
         try:
             for name, rows in found.relations.items():
                 engine.database.keep(name, "FROM aidb_given", aidb_given=rows)
-            engine.registry.forget_natives()
+            engine.registry.forget_natives(functions=False)
             with (
                 bars(notebook=hasattr(self._shell, "kernel")) as advance,
                 interruptible(connection.interrupt, _stopping),
@@ -103,7 +103,7 @@ class AidbMagics(Magics):
             if found.relations and is_open(connection):
                 for name in found.relations:
                     engine.database.execute(f"DROP TABLE IF EXISTS temp.{name}")
-                engine.registry.forget_natives()
+                engine.registry.forget_natives(functions=False)
 
 
 def _stopping() -> None:
