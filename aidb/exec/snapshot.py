@@ -25,6 +25,8 @@ class Natives:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._macros: dict[str, str] | None = None
+        self._aggregates: frozenset[str] | None = None
         self.forget()
         if database.is_new and self.built_in:
             self._aggregates, self._macros = self.built_in, {}
@@ -35,8 +37,7 @@ class Natives:
         self._is_table: dict[str, bool] = {}
         self._views: dict[str, str] | None = None
         if functions:
-            self._macros: dict[str, str] | None = None
-            self._aggregates: frozenset[str] | None = None
+            self._macros = self._aggregates = None
 
     def columns_of(self, name: str) -> tuple[tuple[str, str], ...]:
         """(name, type) of the columns of a table or view that an unqualified name means; empty if there is none."""
