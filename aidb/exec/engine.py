@@ -21,6 +21,7 @@ from aidb.catalog.names import quoted
 from aidb.catalog.relations import Fill, Relation
 from aidb.errors import BudgetExceeded, InterfaceError, Interrupted, ModelError, NotSupportedError, ProgrammingError
 from aidb.exec import streaming
+from aidb.exec.changes import ModelsChanged, again
 from aidb.exec.checked import catalog
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
@@ -98,10 +99,6 @@ class Outcome:
     def report(self) -> Report:
         """What the statement did."""
         return self.told if isinstance(self.told, Report) else self.told()
-
-
-class _ModelsChanged(Exception):
-    """A model's weights or code have changed since its answers were stored: what was planned is void."""
 
 
 class Engine:
@@ -217,11 +214,8 @@ class Engine:
 
     def _again(self, work: Callable[[], T]) -> T:
         """Do it; once more if it turns out at the planning that models are not what they were."""
-        while True:
-            try:
-                return work()
-            except _ModelsChanged:
-                self.streams.end("a model is not what it was; finished work is kept, run the query again")
+        ended = "a model is not what it was; finished work is kept, run the query again"
+        return again(work, lambda: self.streams.end(ended))
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -400,7 +394,7 @@ class Engine:
         if not plan.fills:
             return None
         if any(self.registry.refresh_fingerprint(m) for m in {f.model for f in plan.fills}):
-            raise _ModelsChanged
+            raise ModelsChanged
         return plan
 
     def _prepared(self, query: str) -> str:

@@ -31,11 +31,15 @@ class Answer:
 
 
 class Inference:
-    """A model with its habits: how large a batch it bears, how patient to be with it."""
+    """A model with its habits: how large a batch it bears, how patient to be with it.
 
-    def __init__(self, name: str, model: Model, control: Control) -> None:
+    fingerprint: under which its answers are stored, by default the one that it has now.
+    """
+
+    def __init__(self, name: str, model: Model, control: Control, fingerprint: str | None = None) -> None:
         self.name, self.model, self.control = name, model, control
         self.spec = model.spec
+        self._fingerprint = self.spec.fingerprint if fingerprint is None else fingerprint
         self.bearable: int | None = None  # batch size that did not run out of memory, once one did
 
     def answer(self, inputs: Sequence[Values], n: int, *, restart: bool = False) -> Answer:
@@ -57,8 +61,9 @@ class Inference:
         """Call the model; a service that is down or busy is asked again, with growing pauses. Raises `ModelError`."""
         attempt = 0
         while True:
+            self._demand_same()
             try:
-                return self.model.predict(batch, restart=restart)
+                answer = self.model.predict(batch, restart=restart)
             except ServiceError as e:
                 attempt += 1
                 if not e.retry or attempt > self.spec.retries or self.control.stopping:
@@ -73,6 +78,18 @@ class Inference:
             except BaseException as e:
                 # A model that calls sys.exit() must not take the user's thread with it.
                 raise ModelError(f"{self.name} raised {type(e).__name__}: {e}", self.name) from e
+            else:
+                self._demand_same()
+                return answer
+
+    def _demand_same(self) -> None:
+        # An object may be told, in another thread, to load other weights while it answers.
+        if self.model.spec.fingerprint != self._fingerprint:
+            raise ModelError(
+                f"{self.name} is another version of the model now (its fingerprint has changed); nothing of that was "
+                "stored: run the query again, and it asks that version",
+                self.name,
+            )
 
     def bear(self, count: int) -> None:
         """Remember a batch size that may still be too large, but is smaller than one that was."""

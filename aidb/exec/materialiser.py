@@ -246,7 +246,7 @@ class Statement:
         models = [registry.model(fill.model) for fill, _ in wanted]
         is_local = self.settings.executor == "local"
         live = registry.pool.loaded if is_local else registry.pool.get
-        inferences = [Inference(m.name, live(m), self.control) for m in models]
+        inferences = [Inference(m.name, live(m), self.control, m.fingerprint) for m in models]
         types: dict[tuple[str, str], str] = {}
         for relation in {t for fill, _ in wanted for t, _ in fill.args}:
             types |= {(relation.lower(), c): t for c, t in registry.column_types(relation).items()}

@@ -103,6 +103,11 @@ class ModelPool:
             self._loaded.add(id(model))
         return model
 
+    def differs(self, definition: ModelDefinition) -> bool:
+        """Is the object at hand another version than the definition tells of?"""
+        model = self._models.get(definition.name.lower())
+        return model is not None and model.spec.fingerprint != definition.fingerprint
+
     def drop_outdated(self, name: str) -> bool:
         """Close and drop a model that found out that it is not what it was made as; was it so?"""
         if not getattr(self._models.get(name.lower()), "outdated", False):

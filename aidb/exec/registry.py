@@ -212,11 +212,12 @@ class Registry:
         return found
 
     def refresh_fingerprint(self, name: str) -> bool:
-        """Notice, once a connection and when the model says so, that it is not what it was; was it so?"""
+        """Notice, once a connection and when the model says so or shows it, that it is not what it was; was it so?"""
         definition = self.models.get(name.lower())
         if definition is None or self.database.read_only:
             return False
-        if definition.name.lower() in self._checked and not self.pool.drop_outdated(definition.name):
+        known = definition.name.lower() in self._checked and not self.pool.drop_outdated(definition.name)
+        if known and not self.pool.differs(definition):
             return False
         try:
             spec = self.pool.get(definition).spec

@@ -104,7 +104,11 @@ class Model(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """See `ModelSpec`; constant for the life of the object."""
+        """See `ModelSpec`; cheap, since it is asked for around every batch.
+
+        The fingerprint changes when the object is told to answer otherwise (to load other weights, say): a batch that
+        was under way then is not stored, the statement ends, and the next one finds the earlier answers stale.
+        """
         ...
 
     def load(self) -> None:

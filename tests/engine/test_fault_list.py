@@ -5,6 +5,8 @@ A service that goes wrong is a real one, asked over a real connection; a disk th
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import os
 import shutil
 import signal
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 
 import aidb
+from aidb.spi import ModelSpec
 from aidb.testing import FailingModel, FakeModel, FaultyService
 from tests.engine.storing import check_quiet, check_storage, rows
 
@@ -122,6 +125,67 @@ def test_a_request_that_hangs_is_given_up(con: aidb.Connection) -> None:
         cur = con.execute(ASK)
         assert cur.fetchall() == RIGHT
         assert cur.report.calls == {"m": N - 2 * BATCH}
+
+
+class Reloaded:
+    """A model that is told to load another version, in the middle of a batch or between two; that one negates.
+
+    when: calls that have been made before it is told. within: is the call after them under way?
+    """
+
+    def __init__(self, when: int, *, within: bool) -> None:
+        self.when, self.within, self.calls, self.seen = when, within, 0, list[int]()
+        self.models = [local(lambda x, f=factor: f * x, version=str(factor)) for factor in (10, -10)]
+        self.current = self.models[0]
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.current.spec
+
+    def load(self) -> None: ...
+
+    def predict(self, inputs: Any, *, restart: bool = False) -> Any:
+        answer = self.current.predict(inputs)
+        self.calls += 1
+        if self.calls == self.when + self.within:
+            self.current = self.models[1]
+            if self.within:
+                answer = self.current.predict(inputs)
+        return answer
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_an_object_that_becomes_another_version_stores_nothing_as_the_old_one(
+    con: aidb.Connection, within: bool
+) -> None:
+    model = Reloaded(2, within=within)
+    con.register(model, name="m")
+    con.execute("CREATE VIRTUAL TABLE v AS m(t.x)")
+    with pytest.raises(aidb.ModelError, match="m is another version of the model now"):
+        con.execute(ASK)
+    done = 2 * BATCH if within else BATCH
+    stored = rows(con, "SELECT sum(items) FROM aidb.calls")
+    assert (stored, model.calls) == ([(done,)], 2 + within)
+    cur = con.execute(ASK)
+    assert cur.fetchall() == [(N, -RIGHT[0][1])]
+    assert cur.report.calls == {"m": N}, "what the old version said is stale"
+    assert con.execute(ASK).report.calls.total() == 0
+    check_quiet(con)
+
+
+def test_a_fingerprint_that_never_stays_ends_the_query(con: aidb.Connection) -> None:
+    class Restless(FakeModel):
+        @property
+        def spec(self) -> ModelSpec:
+            return dataclasses.replace(super().spec, fingerprint=str(next(numbers)))
+
+    numbers = itertools.count()
+    con.register(Restless("m", {"y": "INTEGER"}, lambda x: x))
+    con.execute("CREATE VIRTUAL TABLE v AS m(t.x)")
+    with pytest.raises(aidb.OperationalError, match="another fingerprint whenever it is asked"):
+        con.execute(ASK)
 
 
 def test_a_quota_that_is_used_up_ends_the_query_instead_of_a_day(

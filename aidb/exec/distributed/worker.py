@@ -26,7 +26,7 @@ from aidb.exec.inference import Inference
 from aidb.exec.materialiser import Connectors
 from aidb.exec.models import ModelPool
 from aidb.exec.pipeline import Pipeline
-from aidb.spi import Columns, Connector, Decoded, ItemFailure, Model, Ref
+from aidb.spi import Columns, Connector, Decoded, ItemFailure, Model, ModelSpec, Ref
 from aidb.spi.model import Values
 from aidb.storage.answers import AnsweredBatch
 
@@ -37,6 +37,7 @@ class RemoteWorker:
     def __init__(self) -> None:
         self._pool = ModelPool()
         self._tokens: dict[str, str] = {}
+        self._fingerprints: dict[str, str] = {}
         self._bearable: dict[str, int] = {}
         self._gates: dict[str, threading.Semaphore] = {}
         self._registered: Mapping[str, bytes | str] = {}
@@ -83,6 +84,7 @@ class RemoteWorker:
                     "files and the same versions",
                     name,
                 )
+            self._fingerprints[name.lower()] = spec.fingerprint
         model = self._pool.loaded(definition)
         self._tokens[name.lower()] = order.token
         self._gates[name.lower()] = threading.Semaphore(1 if model.spec.sequential else max(1, model.spec.concurrency))
@@ -103,9 +105,8 @@ class RemoteWorker:
         jobs = []
         for fill, inputs, order in zip(task.fills, task.inputs, task.orders, strict=True):
             low = order.definition.name.lower()
-            inference = Inference(
-                order.definition.name, _Gated(self._pool.get(order.definition), self._gates[low]), control
-            )
+            model = _Gated(self._pool.get(order.definition), self._gates[low])
+            inference = Inference(order.definition.name, model, control, self._fingerprints[low])
             inference.bearable = self._bearable.get(low)
             jobs.append(Job(fill, inference, inputs, task.batch_size, files))
             control.expected[inference.name] = 1 << 60  # others' chunks come after this one: its end is not the end
@@ -145,6 +146,8 @@ class RemoteWorker:
                 if self._pool.drop_outdated(low):
                     outdated.append(job.inference.name)
                     self._tokens.pop(low, None)
+                elif job.inference.model.spec.fingerprint != self._fingerprints[low]:
+                    self._tokens.pop(low, None)  # it was told so here; the process that asks has it as it was
         sent.put(Done(dict(pipeline.control.calls), _portable(error), tuple(outdated)))
 
     def stop(self) -> None:
@@ -200,8 +203,12 @@ class _Gated:
 
     def __init__(self, model: Model, gate: threading.Semaphore) -> None:
         self._model, self._gate = model, gate
-        self.spec = model.spec
         self._waited = threading.local()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's."""
+        return self._model.spec
 
     def load(self) -> None:
         """It is loaded."""
