@@ -246,6 +246,35 @@ def test_what_can_not_be_sent_is_said(con: aidb.Connection) -> None:
         con.execute("SELECT count(*) FROM v")
 
 
+class Scaled(FakeModel):
+    """A model that may be told to load another version; each copy for itself."""
+
+    def __init__(self, factor: int) -> None:
+        super().__init__("m", {"y": "INTEGER"}, lambda x: 0, version=str(factor), batch_size=4)
+        self.factor = factor
+
+    def __reduce__(self) -> Any:
+        return Scaled, (self.factor,)
+
+    def predict(self, inputs: Any, *, restart: bool = False) -> Any:
+        if 50 in inputs[0].to_pylist():
+            Scaled.__init__(self, -1)
+        return {"y": [self.factor * x for x in inputs[0].to_pylist()]}
+
+
+def test_a_copy_that_becomes_another_version_stores_nothing_and_a_new_version_is_sent(con: aidb.Connection) -> None:
+    model = Scaled(2)
+    numbers(con, 52, model)
+    for _ in range(2):
+        with pytest.raises(aidb.ModelError, match="m is another version of the model now"):
+            con.execute("SELECT count(*) FROM v")
+    con.engine.materialiser.settle()
+    assert rows(con, "SELECT sum(y) FROM v WHERE id < 40") == [(2 * sum(range(40)),)]
+    assert check_storage(con)["m"] < 52
+    Scaled.__init__(model, 3)
+    assert rows(con, "SELECT sum(y) FROM v WHERE id < 40") == [(3 * sum(range(40)),)]
+
+
 def test_what_a_worker_may_not_read_fails_there(con: aidb.Connection, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("open")
     (tmp_path / "b.txt").write_text("closed")

@@ -185,3 +185,10 @@ def test_rays_client_is_refused() -> None:
         con.register(same)
         with pytest.raises(aidb.OperationalError, match="can't stream answers"):
             con.execute("SELECT same(x) FROM t")
+
+
+def test_a_cluster_that_wants_a_token_is_told_of() -> None:
+    refused = ConnectionError("Failed to connect to Ray cluster at here")
+    refused.__cause__ = RuntimeError("InvalidAuthToken: Authentication token is missing or incorrect")
+    assert "RAY_AUTH_MODE=token" in cluster._about_token(refused)
+    assert cluster._about_token(ConnectionError("nobody is there")) == ""

@@ -186,10 +186,11 @@ class Cluster:
         return float(self._ray.cluster_resources().get("GPU", 0)) > 0
 
     def room(self, size: Size) -> int:
-        """How many workers of a size the cluster holds as it is now, if nobody else is in it."""
-        there = self._ray.cluster_resources()
-        fits = [int(there.get(what, 0.0) / share + 1e-9) for what, share in _resources(size).items() if share > 0]
-        return min(fits, default=os.cpu_count() or 1)
+        """How many workers of a size the machines of the cluster hold as they are now, if nobody else is in it."""
+        self._check()
+        wanted = {what: share for what, share in _resources(size).items() if share > 0}
+        machines = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        return sum(min(int(m.get(what, 0.0) / share + 1e-9) for what, share in wanted.items()) for m in machines)
 
     def hire(self, size: Size) -> Worker:
         """A worker that is free, or a new one, which starts when the cluster has room for it."""
@@ -207,12 +208,16 @@ class Cluster:
         made = self._ray.remote(RemoteWorker).options(
             num_cpus=size.cpus, num_gpus=size.gpus, max_concurrency=CALLS, scheduling_strategy="SPREAD"
         )
-        if not self._is_open():
-            raise OperationalError("the connection to Ray is closed; what was inferred is kept")
+        self._check()
         try:
             return Worker(self._ray, made.remote(), size, self._is_open)
         except self._ray.exceptions.RayError as e:
             raise OperationalError(f"Ray can't start a worker: {_first_line(e)}") from e
+
+    def _check(self) -> None:
+        # Ray would start another cluster for whoever asks after it was shut down.
+        if not self._is_open():
+            raise OperationalError("the connection to Ray is closed; what was inferred is kept")
 
     def _is_open(self) -> bool:
         return not self._is_closed and bool(self._ray.is_initialized())
@@ -315,7 +320,7 @@ def _connect(ray: Any, address: str | None) -> None:
     except Exception as e:
         # Ray raises ConnectionError, RuntimeError, ValueError and others of its own for what is wrong with a cluster.
         where = "can't be started here" if address is None else f"can't be reached at {address}"
-        raise OperationalError(f"Ray {where}: {_first_line(e)}") from e
+        raise OperationalError(f"Ray {where}: {_first_line(e)}{_about_token(e)}") from e
     finally:
         terminate()
 
@@ -350,6 +355,18 @@ def _keeping_sigterm() -> Callable[[], None]:
 
 def _resources(size: Size) -> dict[str, float]:
     return {"CPU": size.cpus, "GPU": size.gpus}
+
+
+def _about_token(e: BaseException | None) -> str:
+    """What to do about a cluster that wants a token: Ray shows its own to an address only if it is told to."""
+    while e is not None:
+        if "AuthToken" in str(e) or type(e).__name__ == "AuthenticationError":
+            return (
+                "; it takes only who has its token: start this process with RAY_AUTH_MODE=token, and with the token of "
+                "that cluster in ~/.ray/auth_token"
+            )
+        e = e.__cause__
+    return ""
 
 
 def _first_line(e: BaseException) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from aidb.errors import InternalError, ModelError
+from aidb.errors import InternalError, ModelError, OperationalError
 from aidb.exec.batches import TICK, Job
 from aidb.exec.control import Control
 from aidb.exec.decode import is_reference, runs
@@ -36,6 +37,12 @@ STILLBORN = 5
 """New workers that may die in a row before one of them has begun."""
 HOPELESS = 25
 """Workers that may die in a row without one answer between: more than it takes to find one item among thousands."""
+GLANCE = 1.0
+"""Seconds between two looks at what the cluster has room for."""
+SILENCE = 15.0
+"""Seconds without one worker after which the user is told what is waited for."""
+LAUNCH = 300.0
+"""Seconds in which a cluster that starts machines when they are wanted may start one."""
 
 Part = tuple[pa.Table, str | None]
 
@@ -71,6 +78,10 @@ class DistributedRun(Run):
         self._supply = Supply(jobs, control, self._total)
         self._lock = threading.Lock()
         self._begun = 0
+        self._employed = 0
+        self._room = 1
+        self._glanced = self._worked = time.monotonic()
+        self._is_told = False
         self._deaths = 0
         self._early_deaths = 0
 
@@ -115,16 +126,47 @@ class DistributedRun(Run):
     # ---- the caller's thread
     def _look(self) -> None:
         super()._look()
-        self._grow()
+        if self._workers:
+            self._glance()
+            self._grow()
+
+    def _glance(self) -> None:
+        """Look at the cluster: machines come and go. If no worker has a place, say so, and give up where there is none."""
+        now = time.monotonic()
+        if now - self._glanced < GLANCE:
+            return
+        self._glanced, self._room = now, self._staff.cluster.room(self._staff.size)
+        if self._employed or self._supply.is_over:
+            self._worked = now
+            return
+        silent = now - self._worked
+        if self._room == 0 and silent > LAUNCH:
+            raise OperationalError(f"{self._no_room}; what was inferred is kept")
+        if not self._is_told and silent > (GLANCE if self._room == 0 else SILENCE):
+            self._is_told = True
+            until = datetime.now().astimezone() + timedelta(seconds=LAUNCH)
+            told = f"{self._no_room}; waiting for one that does, until {until:%H:%M:%S} at most"
+            if self._room:
+                told = f"no Ray worker has started for {silent:.0f} s; waiting for room, which others may have taken"
+            warnings.warn(told, RuntimeWarning, stacklevel=2)
+
+    @property
+    def _no_room(self) -> str:
+        size = self._staff.size
+        return (
+            f"no machine of the Ray cluster holds a worker with {size.cpus:g} processors and {size.gpus:g} GPUs "
+            "(aidb.ray_cpus, aidb.ray_gpus)"
+        )
 
     def _grow(self) -> None:
         """Twice as many workers, once all that there are have begun, if what is left is worth it."""
         n, left, supply = len(self._workers), self._supply.left, self._supply
-        if not 0 < n < self._staff.most or self._begun < n or not left or supply.first is None:
+        most = self._room if self._staff.most is None else self._staff.most
+        if n >= most or self._begun < n or not left or supply.first is None:
             return
         seconds = left / (supply.rate * n) if supply.rate else time.monotonic() - supply.first
         if seconds > WORTH * self._staff.cluster.slow:
-            self._add(min(n, self._staff.most - n, left))
+            self._add(min(n, most - n, left))
 
     def _let_go(self) -> None:
         self._supply.wake()
@@ -139,6 +181,7 @@ class DistributedRun(Run):
         while (worker := self._hired()) is not None:
             with self._lock:
                 self._begun += first
+                self._employed += 1
             first = False
             try:
                 self._employ(worker)
@@ -150,6 +193,9 @@ class DistributedRun(Run):
                 raise
             else:
                 self._staff.cluster.release(worker)
+            finally:
+                with self._lock:
+                    self._employed -= 1
 
     def _hired(self) -> Worker | None:
         """A worker that is ready; None once nothing is left to do."""

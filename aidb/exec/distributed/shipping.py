@@ -25,12 +25,15 @@ AHEAD = 2
 
 @dataclass(frozen=True)
 class Staff:
-    """Who works for one run: workers of one size, at least and at most so many, with a task and the models for it."""
+    """Who works for one run: workers of one size, at least and at most so many, with a task and the models for it.
+
+    most: None is as many as there is room for, also on machines that join the cluster meanwhile.
+    """
 
     cluster: Cluster
     size: Size
     least: int
-    most: int
+    most: int | None
     task: Task
     payloads: tuple[object, ...]
 
@@ -41,7 +44,7 @@ class Shipping:
     def __init__(self, pool: ModelPool) -> None:
         self._pool = pool
         self._cluster: Cluster | None = None
-        self._sent: dict[str, tuple[Model, str, object]] = {}
+        self._sent: dict[str, tuple[Model, str, str, object]] = {}
 
     def staff(
         self, models: Sequence[ModelDefinition], jobs: Sequence[Job], connectors: Mapping[str, Connector], s: Settings
@@ -55,13 +58,12 @@ class Shipping:
         on_gpu = any(job.inference.spec.device != "cpu" for job in jobs)
         gpus = s.ray_gpus if s.ray_gpus is not None else float(on_gpu and joined.has_gpus)
         size = Size(s.ray_cpus, gpus)
-        room = joined.room(size)
-        if room == 0 and joined.is_ours:
+        if joined.is_ours and joined.room(size) == 0:
             raise OperationalError(
                 f"a Ray worker with {size.cpus:g} processors and {size.gpus:g} GPUs (aidb.ray_cpus, aidb.ray_gpus) does not "
                 "fit on this machine"
             )
-        least, most = _span(s.ray_workers) if s.ray_workers is not None else (1, max(1, room))
+        least, most = _span(s.ray_workers) if s.ray_workers is not None else (1, None)
         task = Task(
             uuid.uuid4().hex,
             tuple(replace(job.fill, keys=(*job.fill.keys, (ROW_NUMBER, "BIGINT"))) for job in jobs),
@@ -82,7 +84,8 @@ class Shipping:
             return Order(definition, digest, False), None
         assert self._cluster is not None
         model, low = self._pool.get(definition), definition.name.lower()
-        if low not in self._sent or self._sent[low][0] is not model:
+        is_there = low in self._sent and self._sent[low][0] is model
+        if not is_there or self._sent[low][1] != definition.fingerprint:
             try:
                 payload = self._cluster.put(self._cluster.pickled(model))
             except Exception as e:
@@ -91,8 +94,8 @@ class Shipping:
                     f"model {definition.name} can't be sent to a Ray worker: {e}; what a worker can't get (a lock, an open "
                     "file, a connection) must be made in __init__ of a class with @aidb.model, or in load()"
                 ) from e
-            self._sent[low] = model, uuid.uuid4().hex, payload
-        _, token, payload = self._sent[low]
+            self._sent[low] = model, definition.fingerprint, uuid.uuid4().hex, payload
+        _, _, token, payload = self._sent[low]
         return Order(definition, token, True), payload
 
     def close(self) -> None:
