@@ -155,18 +155,24 @@ def test_a_time_range_is_all_that_is_listed_and_decoded(videos: Path, weights: P
         assert cursor.report.calls == {"find": len(counting.frames)} == {"find": 4}
 
 
+@pytest.fixture(scope="module")
+def persons(videos: Path, weights: Path) -> tuple[set[int], set[int]]:
+    """By the script: frames of the GIF in which the small network sees a person, and those of them where the large one does."""
+    shown = list(decoded([videos / GIF], lambda *_: True))
+    small = _persons(look(shown, yolox(weights / YOLOX)).boxes)
+    return small, _persons(look([f for f in shown if f.number in small], yolov8(weights / YOLOV8)).boxes)
+
+
 @pytest.mark.parametrize("first", ["small", "large"])
 def test_the_dear_model_runs_only_where_the_cheap_one_passed(
-    first: str, videos: Path, weights: Path, tmp_path: Path
+    first: str, videos: Path, weights: Path, persons: tuple[set[int], set[int]]
 ) -> None:
     tests = {
         name: f"EXISTS (SELECT 1 FROM {name} b WHERE b.frame_id = f.frame_id AND label = 'person')"
         for name in ("small", "large")
     }
     other = "large" if first == "small" else "small"
-    shown = list(decoded([videos / GIF], lambda *_: True))
-    small = _persons(look(shown, yolox(weights / YOLOX)).boxes)
-    large = _persons(look([f for f in shown if f.number in small], yolov8(weights / YOLOV8)).boxes)
+    small, large = persons
     with aidb.connect() as con:
         con.execute(f"CREATE BLOB TABLE frames FROM '{videos / GIF}'")
         con.execute(f"CREATE MODEL nano USING onnx WITH (weights = '{weights / YOLOX}')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ LEAST = 0.05
 
 ROUNDS = 8
 """Times that the weights of several needs are changed; they need not be exact, the next look decides."""
+
+
+_STEPS = 12
+"""Steps by the slope that is expected, before intervals are halved."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,16 @@ def _solve(a: Floats, b: Floats, least: Floats, rows: Floats, most: float) -> Fl
     need, low, high = Need(a, b, most), -60.0, 60.0
     # Right where nothing is unseen and no bound is met; the variance falls about as mu^-1/2.
     power = float(np.clip(2 * np.log(max(float(np.sqrt(a).sum()) / most, 1e-12)), low, high))
-    while high - low > 1e-3:
+    for turn in itertools.count():
+        if high - low <= 1e-3:
+            break
         excess = np.log(max(need.variance(_sizes(a, b, least, rows, power), rows), 1e-300) / most)
         if -1e-3 < excess <= 0:
             return _sizes(a, b, least, rows, power)
         low, high = (power, high) if excess > 0 else (low, power)
         power = power + 2 * excess + 1e-4
-        if not low < power < high:
+        # Where most sizes stand at their bounds the variance hardly falls with mu, and such steps creep.
+        if turn > _STEPS or not low < power < high:
             power = (low + high) / 2
     return _sizes(a, b, least, rows, high)
 
