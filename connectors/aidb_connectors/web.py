@@ -6,18 +6,23 @@ import atexit
 import io
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from aidb_connectors.storage import File, Node, bounded
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
+
+Address = IPv4Address | IPv6Address
 
 _BLOCK = 1 << 20
 _BLOCKS_KEPT = 8
@@ -150,15 +155,18 @@ def _request(method: str, url: str, headers: dict[str, str] | None = None, *, re
 
     try:
         at = httpx.URL(url)
+        may: Callable[[Address], bool] = _anywhere
         for _ in range(_REDIRECTS + 1):
-            with _client().stream(method, at, headers=headers) as answer:
+            watch = {"trace": _Watch(at.host, may)}
+            with _client(may).stream(method, at, headers=headers, extensions=watch) as answer:
                 onwards = answer.next_request
                 if onwards is None:
                     body = bounded(answer.iter_bytes())
                     break
-            if not may_lead_to(at.host, onwards.url.host):
-                raise OSError(f"{at.host} redirects to {onwards.url.host}, which is no public address")
+                may = _may_lead_to(_source(answer), same=onwards.url.host == at.host)
             method, at = onwards.method, onwards.url
+            if not all(may(address) for address in addresses(at.host)):
+                raise _no_public(at.host)
         else:
             raise OSError(f"{urlsplit(url).hostname}: more than {_REDIRECTS} redirects")
     except (httpx.HTTPError, httpx.InvalidURL) as e:
@@ -168,34 +176,88 @@ def _request(method: str, url: str, headers: dict[str, str] | None = None, *, re
     return _Reply(answer.status_code, answer.reason_phrase, answer.headers, body)
 
 
-def may_lead_to(host: str, target: str) -> bool:
-    """May a server of this host send us on to the target?
+def _anywhere(address: Address) -> bool:
+    return True
+
+
+def _public(address: Address) -> bool:
+    return address.is_global
+
+
+def _not_link_local(address: Address) -> bool:
+    return not address.is_link_local
+
+
+def _may_lead_to(source: list[Address], *, same: bool) -> Callable[[Address], bool]:
+    """To which addresses a server may send us on. source: where it answered from; same: is it to the same name?
 
     A server out there must not have us ask this machine, or others that only we can reach. One that is itself in such a
     network may, but never for the addresses that clouds keep their credentials behind.
     """
-    if target == host:
-        return True
-    led = addresses(target)
-    if any(a.is_link_local for a in led):
-        return False
-    return all(a.is_global for a in led) or not all(a.is_global for a in addresses(host))
+    if all(address.is_global for address in source):
+        return _public
+    return _anywhere if same else _not_link_local
 
 
-def addresses(host: str) -> list[IPv4Address | IPv6Address]:
+class _Watch:
+    """Ends a connection to an address that may not be, before anything is said there: see httpx's extension ``trace``.
+
+    What a name leads to was looked at before, but whoever owns it can have changed that until we connected (DNS
+    rebinding). A connection to a proxy is another one, and the proxy looks up names by itself.
+    """
+
+    def __init__(self, host: str, may: Callable[[Address], bool]) -> None:
+        self._host, self._may, self._is_ours = host, may, False
+
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self._is_ours = info["host"] == self._host
+        elif event == "connection.connect_tcp.complete" and self._is_ours:
+            stream = info["return_value"]
+            if not self._may(_address(stream.get_extra_info("server_addr")[0])):
+                stream.close()
+                raise _no_public(self._host)
+
+
+def _no_public(host: str) -> OSError:
+    return OSError(f"a redirect leads to {host}, which is no public address")
+
+
+def _source(answer: httpx.Response) -> list[Address]:
+    """Where an answer came from; behind a proxy, where the server's name leads."""
+    proxies, host = getproxies(), answer.url.host
+    if ("all" in proxies or answer.url.scheme in proxies) and not proxy_bypass(host):
+        return addresses(host)
+    return [_address(answer.extensions["network_stream"].get_extra_info("server_addr")[0])]
+
+
+def addresses(host: str) -> list[Address]:
     """Where a name leads; nowhere if it is not known here (a proxy may know it)."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return []
-    plain = [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
-    return [getattr(a, "ipv4_mapped", None) or a for a in plain]
+    return [_address(str(place[0])) for *_, place in found]
+
+
+def _address(text: str) -> Address:
+    plain = ip_address(text.partition("%")[0])
+    return getattr(plain, "ipv4_mapped", None) or plain
 
 
 @cache
-def _client() -> httpx.Client:
+def _client(may: Callable[[Address], bool]) -> httpx.Client:
+    """Its connections are kept, all of them to addresses that may be: for each such rule another one."""
     import httpx
 
-    client = httpx.Client(timeout=httpx.Timeout(30, connect=10))
+    client = httpx.Client(verify=_certificates(), timeout=httpx.Timeout(30, connect=10))
     atexit.register(client.close)
     return client
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to believe, read once for all clients."""
+    import httpx
+
+    return httpx.create_ssl_context()

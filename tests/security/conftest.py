@@ -16,6 +16,4 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     web._client.cache_clear()
     server = Server()
     yield server
-    server.server.shutdown()
-    server.server.server_close()
-    server.thread.join()
+    server.close()

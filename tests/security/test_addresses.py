@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aidb_connectors import storage, web
@@ -96,46 +97,126 @@ def test_origins_are_checked(value: str) -> None:
 
 # ---- redirects
 
-
-def _known(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
-    """Names for addresses; whatever they are told to be, connections go to this machine."""
-    ask = socket.getaddrinfo
-    told = {f"{name}.test": address for name, address in names.items()}
-    monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *more, **named: ask("127.0.0.1" if host in told else host, *more, **named)
-    )
-    addresses = web.addresses
-    monkeypatch.setattr(
-        web, "addresses", lambda host: [web.ip_address(told[host])] if host in told else addresses(host)
-    )
+PLACES = {
+    "outside": ("127.0.1.1", "93.184.216.34"),
+    "other": ("127.0.1.2", "8.8.8.8"),
+    "inside": ("127.0.1.3", "10.1.2.3"),
+    "metadata": ("127.0.1.4", "169.254.169.254"),
+}
+"""Name -> the address of this machine at which its server is, and the one that we take it for."""
 
 
-@pytest.mark.parametrize("target", ["127.0.0.1", "localhost", "inside", "metadata"])
-def test_a_server_out_there_does_not_lead_us_inside(
-    server: Server, monkeypatch: pytest.MonkeyPatch, target: str
-) -> None:
-    _known(monkeypatch, outside="93.184.216.34", inside="10.1.2.3", metadata="169.254.169.254")
-    port = server.server.server_port
-    host = target if "." in target or target == "localhost" else f"{target}.test"
-    server.replies["/go"] = lambda handler: send(handler, b"", 302, Location=f"http://{host}:{port}/secret")
+class World:
+    """Servers at some addresses, all at one port, and who knows their names. where: name -> place, once for each look-up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.port = 0
+        self.servers: dict[str, Server] = {}
+        for place, (address, _) in PLACES.items():
+            self.servers[place] = Server(address, self.port)
+            self.port = self.servers[place].port
+        self.where: dict[str, list[str]] = {f"{place}.test": [place] for place in PLACES}
+        ask, read, taken_for = socket.getaddrinfo, web._address, dict(PLACES.values())
+
+        def resolve(host: str, *more: Any, **named: Any) -> Any:
+            if places := self.where.get(host):
+                host = PLACES[places.pop(0) if len(places) > 1 else places[0]][0]
+            return ask(host, *more, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        monkeypatch.setattr(web, "_address", lambda text: read(taken_for.get(text, text)))
+
+    def redirect(self, place: str, path: str, target: str) -> None:
+        """A path of a server that leads to a host (at our port) and path, or to another path."""
+        to = target if target.startswith("/") else f"http://{target.replace('/', f':{self.port}/', 1)}"
+        self.servers[place].replies[path] = lambda handler: send(handler, b"", 302, Location=to)
+
+    def read(self, host: str, path: str) -> bytes:
+        return storage.read_bytes(f"http://{host}:{self.port}{path}")
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("NO_PROXY", "*")
+    web._client.cache_clear()
+    try:
+        world = World(monkeypatch)
+    except OSError:
+        pytest.skip("this system has one address of its own, 127.0.0.1")
+    for server in world.servers.values():
+        for path in ("/there", "/here"):
+            server.replies[path] = lambda handler: send(handler, b"fine")
+    yield world
+    for server in world.servers.values():
+        server.close()
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1", "localhost", "inside.test", "metadata.test"])
+def test_a_server_out_there_does_not_lead_us_inside(world: World, target: str) -> None:
+    world.redirect("outside", "/go", f"{target}/secret")
     with pytest.raises(OSError, match="which is no public address"):
-        storage.read_bytes(f"http://outside.test:{port}/go")
-    assert server.asked == ["/go"]
+        world.read("outside.test", "/go")
+    assert [server.asked for server in world.servers.values()] == [["/go"], [], [], []]
 
 
-def test_other_redirects_are_followed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    _known(monkeypatch, outside="93.184.216.34", other="8.8.8.8", inside="10.1.2.3", metadata="169.254.169.254")
-    port = server.server.server_port
-    server.replies["/go"] = lambda handler: send(handler, b"", 302, Location=f"http://other.test:{port}/there")
-    server.replies["/near"] = lambda handler: send(handler, b"", 307, Location="/here")
-    server.replies["/round"] = lambda handler: send(handler, b"", 302, Location="/round")
-    server.replies["/meta"] = lambda handler: send(handler, b"", 302, Location=f"http://metadata.test:{port}/x")
-    for path in ("/there", "/here"):
-        server.replies[path] = lambda handler: send(handler, b"fine")
-    assert storage.read_bytes(f"http://outside.test:{port}/go") == b"fine"
-    assert storage.read_bytes(f"http://inside.test:{port}/near") == b"fine"
-    assert storage.read_bytes(f"{server.url}/go") == b"fine"
+def test_other_redirects_are_followed(world: World) -> None:
+    world.redirect("outside", "/go", "other.test/there")
+    world.redirect("inside", "/near", "/here")
+    world.redirect("inside", "/out", "outside.test/go")
+    world.redirect("inside", "/round", "/round")
+    world.redirect("inside", "/meta", "metadata.test/x")
+    assert world.read("outside.test", "/go") == b"fine"
+    assert world.read("inside.test", "/near") == b"fine"
+    assert world.read("inside.test", "/out") == b"fine"
     with pytest.raises(OSError, match="more than 10 redirects"):
-        storage.read_bytes(f"{server.url}/round")
+        world.read("inside.test", "/round")
     with pytest.raises(OSError, match="which is no public address"):
-        storage.read_bytes(f"http://inside.test:{port}/meta")
+        world.read("inside.test", "/meta")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "where"),
+    [
+        # It is outside when it is looked at, and inside when we connect.
+        ("outside.test", "evil.test", {"evil.test": ["other", "inside"]}),
+        ("inside.test", "evil.test", {"evil.test": ["other", "metadata"]}),
+        # Whoever redirects is outside, and says to be inside when it is asked.
+        ("evil.test", "inside.test", {"evil.test": ["outside", "inside"]}),
+        # The same name at another port, say.
+        ("evil.test", "evil.test", {"evil.test": ["outside", "outside", "inside"]}),
+    ],
+)
+def test_a_name_that_changes_its_address_does_not_lead_us_inside(
+    world: World, source: str, target: str, where: dict[str, list[str]]
+) -> None:
+    for place in PLACES:
+        world.redirect(place, "/go", f"{target}/secret")
+    world.where |= where
+    with pytest.raises(OSError, match="which is no public address"):
+        world.read(source, "/go")
+    assert [path for server in world.servers.values() for path in server.asked] == ["/go"]
+
+
+def test_a_connection_that_was_not_looked_at_is_not_used_for_a_redirect(world: World) -> None:
+    """The name was asked by the user, when it was inside, and that connection is still open."""
+    world.where["evil.test"] = ["inside", "other"]
+    assert world.read("evil.test", "/here") == b"fine"
+    world.redirect("outside", "/go", "evil.test/there")
+    assert world.read("outside.test", "/go") == b"fine"
+    assert world.servers["other"].asked == ["/there"]
+
+
+def test_behind_a_proxy_names_count(world: World, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy is in our own network, and that is no matter of where a redirect leads."""
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.delenv("NO_PROXY")
+    outside = f"http://outside.test:{world.port}"
+    for target in ("other", "inside"):
+        to = f"http://{target}.test:{world.port}/there"
+        server.replies[f"{outside}/{target}"] = lambda handler, to=to: send(handler, b"", 302, Location=to)
+    server.replies[f"http://other.test:{world.port}/there"] = lambda handler: send(handler, b"fine")
+    assert world.read("outside.test", "/other") == b"fine"
+    with pytest.raises(OSError, match="which is no public address"):
+        world.read("outside.test", "/inside")
+    assert [server.asked for server in world.servers.values()] == [[], [], [], []]
+    assert len(server.asked) == 3

@@ -16,7 +16,7 @@ REPLY = Callable[[BaseHTTPRequestHandler], None]
 class Server:
     """A web server of this machine. asked: paths, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.asked: list[str] = []
         self.replies: dict[str, REPLY] = {}
         owner = self
@@ -30,10 +30,17 @@ class Server:
 
             def log_message(self, *_: Any) -> None: ...
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.server = ThreadingHTTPServer((host, port), Handler)
+        self.port = self.server.server_port
+        self.url = f"http://{host}:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
+
+    def close(self) -> None:
+        """No more answers."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
 
 
 def picture(handler: BaseHTTPRequestHandler) -> None:
