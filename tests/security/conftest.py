@@ -17,3 +17,4 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
+    web._client.cache_clear()

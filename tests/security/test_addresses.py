@@ -149,6 +149,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     yield world
     for server in world.servers.values():
         server.close()
+    web._client.cache_clear()  # it remembers the proxies of its time
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1", "localhost", "inside.test", "metadata.test"])
