@@ -68,6 +68,7 @@ class Folder:
         self.address = address
         try:
             self._fs, self._path = url_to_fs(address)
+            self._fs.invalidate_cache()  # listings that others may have changed since
         except (ImportError, ValueError) as e:
             raise OperationalError(f"{address}: {e}") from e
 

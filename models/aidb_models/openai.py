@@ -253,12 +253,14 @@ class _Embed:
 
     def read(self, reply: Any, n: int) -> list[Any]:
         """A vector for each text, by the place that the service says it belongs to."""
-        found: dict[int, Any] = {d["index"]: np.asarray(d["embedding"], np.float32) for d in reply["data"]}
-        if sorted(found) != list(range(n)):
-            raise ValueError(f"{len(found)} vectors for {n} texts")
-        if self.dimensions and any(v.shape != (self.dimensions,) for v in found.values()):
-            raise ValueError(f"vectors of {len(found[0])} numbers, not of {self.dimensions}")
-        return [found[i] for i in range(n)]
+        found = {d["index"]: np.asarray(d["embedding"], np.float32) for d in reply["data"]}
+        if len(reply["data"]) != n or sorted(found) != list(range(n)):
+            raise ValueError(f"{len(reply['data'])} vectors for {n} texts, of {len(found)} places")
+        vectors: list[Any] = [found[i] for i in range(n)]
+        for vector in vectors:
+            if self.dimensions and vector.shape != (self.dimensions,):
+                raise ValueError(f"a vector of {vector.size} numbers, not of {self.dimensions}")
+        return vectors
 
     def columns(self, vectors: list[Any]) -> dict[str, list[Any]]:
         """The one column."""

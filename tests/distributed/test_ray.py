@@ -299,16 +299,26 @@ def test_a_guarantee_and_streamed_rows(con: aidb.Connection) -> None:
         return {"odd": [value % 2 == 1 for value in x.to_pylist()]}
 
     con.execute("CREATE BLOB TABLE t AS SELECT range AS id, range::INTEGER AS x FROM range(3000) KEY (id)")
+    @aidb.model(outputs={"score": "DOUBLE"}, batch_size=64)
+    def hint(x: Any) -> Any:
+        return {"score": [(value * 7 % 10 + 5 * (value % 2)) / 15 for value in x.to_pylist()]}
+
     con.register(odd)
+    con.register(hint)
     con.execute("SET aidb.seed = 1")
     cursor = con.execute("SELECT count(*) AS n FROM t WHERE odd(x) ERROR TARGET 20%")
     assert 1200 <= cursor.fetchall()[0][0] <= 1800
     assert 0 < cursor.report.calls["odd"] < 3000
+    cursor = con.execute("SELECT id FROM t WHERE odd(x) RECALL TARGET 80% BUDGET 200 USING PROXY hint(x)")
+    scored = cursor.report.calls["hint"]
+    assert scored > 2000, "the pass of a proxy over what is not known yet"
+    assert 0 < cursor.report.oracle_calls <= 200
+    assert all("(ray " in device for device, _ in devices(con))
     con.execute("SET aidb.stream = 'on'")
     cursor = con.execute("SELECT id FROM t WHERE odd(x)")
     assert cursor.fetchone() is not None
     assert len(cursor.fetchall()) == 1499
-    assert check_storage(con) == {"odd": 3000}
+    assert check_storage(con) == {"odd": 3000, "hint": scored}
 
 
 def test_random_statements_have_the_right_answers(cluster: aidb.Connection) -> None:

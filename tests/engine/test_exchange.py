@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 import aidb
 from aidb.spi import Input
@@ -78,6 +82,41 @@ def test_nothing_is_asked_again_under_other_keys(exported: tuple[Path, aidb.Conn
             # What failed there is tried here.
             assert again.report.oracle_calls <= 1, again.report
         check_storage(con)
+
+
+class _Remembering(LocalFileSystem):
+    """A store that keeps what it once knew of its files, as those of object stores do; its paths are paths here."""
+
+    protocol = "remembering"
+    known: ClassVar[dict[str, bool]] = {}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("remembering://")))
+
+    def exists(self, path: str, **more: Any) -> bool:
+        return self.known.setdefault(path, super().exists(path, **more))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.known.clear()
+
+
+def test_a_store_by_its_address_shows_what_others_have_written_since(
+    exported: tuple[Path, aidb.Connection], tmp_path: Path
+) -> None:
+    folder, first = exported
+    fsspec.register_implementation("remembering", _Remembering, clobber=True)
+    with database(tmp_path / "b.aidb") as con:
+        attach = f"ATTACH MATERIALIZED docs FROM 'remembering://{tmp_path}/bucket/docs'"
+        with pytest.raises(aidb.OperationalError, match="holds no export"):
+            con.execute(attach)
+        shutil.copytree(folder / "docs", tmp_path / "bucket/docs")  # by another process
+        assert "59 items have their answers" in str(con.execute(attach).message)
+        assert rows(con, QUERIES[0]) == rows(first, QUERIES[0])
+        export = f"EXPORT VIRTUAL TABLE docs TO 'remembering://{tmp_path}/bucket/again'"
+        con.execute(export)
+        with pytest.raises(aidb.OperationalError, match="holds an export already"):
+            con.execute(export)
 
 
 def test_what_was_known_stays_and_what_failed_is_settled(

@@ -270,7 +270,8 @@ def test_texts_become_vectors(serve: Any) -> None:
 
 
 def test_vectors_that_do_not_fit(serve: Any) -> None:
-    for data in ([{"index": 0, "embedding": [1.0, 2.0]}], [], [{"index": 1, "embedding": [1.0, 2.0, 3.0]}], None):
+    good = {"index": 0, "embedding": [1.0, 2.0, 3.0]}
+    for data in ([{**good, "embedding": [1.0, 2.0]}], [], [{**good, "index": 1}], [good, good], None):
         _, model = serve(lambda h, d=data: h.answer({"data": d}), task="embed", dimensions=3)
         with pytest.raises(ServiceError, match="another shape"):
             model.predict([["x"]])
