@@ -15,6 +15,7 @@ from aidb.catalog.definitions import VirtualColumns
 from aidb.catalog.names import quoted, same
 from aidb.errors import NotSupportedError, ProgrammingError
 from aidb.exec.registry import STORED, Registry
+from aidb.plan.tables import tables_named
 from aidb.sql.render import relation_sql
 from aidb.sql.tokens import Token, name_of, scan, words
 from aidb.storage.schema import INTERNAL
@@ -341,6 +342,11 @@ class Writing:
         if not reads or verb in ("PREPARE", "EXECUTE"):
             return ()
         outside = tokens if target is None else tokens[: target.first] + tokens[target.beyond :]
+        if not self.mentioned(sql, outside):
+            return ()
+        tables = tables_named(sql)
+        if tables is not None:  # a column of the same name asks for nothing; a macro may
+            outside = [t for i, t in enumerate(outside) if _is_read(sql, t, _key(outside, i + 1), tables)]
         return tuple(f"SELECT * FROM {quoted(n)}" for n in self.mentioned(sql, outside))
 
     def mentioned(self, sql: str, tokens: list[Token]) -> list[str]:
@@ -375,6 +381,11 @@ def _closing(tokens: list[Token], i: int) -> int:
 
 def _names(sql: str, tokens: list[Token]) -> list[tuple[str, Token]]:
     return [(name_of(sql, t), t) for t in tokens if t.kind in ("word", "name")]
+
+
+def _is_read(sql: str, token: Token, after: str, tables: frozenset[str]) -> bool:
+    """Is a token the name of one of these tables, or called?"""
+    return token.kind in ("word", "name") and (after == "(" or name_of(sql, token).lower() in tables)
 
 
 def _verb(tokens: list[Token], depth: int = 0) -> str:
