@@ -43,6 +43,19 @@ class Ceiling:
     total: int
 
 
+@dataclass(frozen=True)
+class Before:
+    """How many items were over, and how many of them had failed, when a statement began, by model."""
+
+    done: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, more: Before) -> None:
+        """Take over what is said of other models."""
+        for model in more.done.keys() - self.done.keys():
+            self.done[model], self.failed[model] = more.done[model], more.failed[model]
+
+
 @dataclass
 class Limits:
     """Caps on one statement; None is no cap."""
@@ -72,6 +85,7 @@ class Control:
     foreseen: Counter[str] = field(default_factory=Counter)
     cost: float = 0.0
     ceiling: Ceiling | None = None
+    before: Before = field(default_factory=Before)
 
     def __post_init__(self) -> None:
         self.started = time.monotonic()
@@ -191,21 +205,22 @@ class Control:
         if self.limits.on_error == "raise":
             self.stop(ModelError(f"{model}: an item failed: {messages[0]} (SET aidb.on_error = 'skip' goes on)", model))
             return
-        self.judge_failures(model, messages[0], ended=False)
+        self.judge_failures(model, f"The last message: {messages[0]}", ended=False)
 
-    def judge_failures(self, model: str, example: str, *, ended: bool) -> None:
-        """Stop if too large a share of a model's items failed; at the end also if none succeeded."""
+    def judge_failures(self, model: str, more: str = "See aidb.errors", *, ended: bool = True) -> None:
+        """Stop if too large a share of a model's items failed; at the end also if no item has an answer, nor ever had.
+
+        A model that has answered others is not broken: what failed are damaged items, new ones or such as were tried again.
+        """
         with self._lock:
             failed, seen = self.failed[model], self.done[model]
-        too_many = seen >= ENOUGH_TO_JUDGE and failed > self.limits.max_error_ratio * seen
-        if too_many or (ended and failed > 1 and failed >= seen):
-            self.stop(
-                TooManyFailures(
-                    f"{model}: {failed} of {seen} items failed, more than aidb.max_error_ratio = "
-                    f"{self.limits.max_error_ratio:g} allows; the finished ones are kept. The last message: {example}",
-                    model,
-                )
-            )
+        if seen >= ENOUGH_TO_JUDGE and failed > self.limits.max_error_ratio * seen:
+            why = f"{failed} of {seen} items failed, more than aidb.max_error_ratio = {self.limits.max_error_ratio:g} allows"
+        elif ended and 1 < failed >= seen and self.before.done[model] <= self.before.failed[model]:
+            why = f"all {failed} items failed"
+        else:
+            return
+        self.stop(TooManyFailures(f"{model}: {why}; the finished ones are kept. {more}", model))
 
     def tick(self, models: Iterable[str], *, last: bool = False) -> None:
         """Tell the progress callback where models stand, some times a second; only the executing thread calls this."""

@@ -280,7 +280,7 @@ class Engine:
             control.limits = capped(control.limits, statement.guarantee)
             if plan is None or _DESCRIBES.match(statement.core):
                 return Outcome(self.database.execute(bound.final, parameters), report_of(control, notes=notes))
-            before = self._leave_out_finished(plan, bound)
+            before = self._leave_out_finished(plan, bound, control)
             if plan.asks:
                 # A typo must not cost what the right query would.
                 self.database.check(bound.final, parameters)
@@ -335,12 +335,12 @@ class Engine:
         before: what `_leave_out_finished` gave, if it was called. wanted: what the plan wants first, if it was asked.
         """
         if before is None:
-            before = self._leave_out_finished(plan, bound)
+            before = self._leave_out_finished(plan, bound, control)
         statement = self.materialiser.begin(control, self.settings, bound.relations, parameters)
         try:
             run_rounds(plan, statement, optimise=self.settings.optimizer, wanted=wanted)
             for model in {f.model for f in plan.fills}:
-                control.judge_failures(model, "see aidb.errors", ended=True)
+                control.judge_failures(model)
             control.raise_if_stopped()
         except (BudgetExceeded, Interrupted, ModelError) as e:
             e.report = report_of(control, plan, before)
@@ -435,7 +435,7 @@ class Engine:
                 middle = bound.final if bound.final != inner.core else sql[span[0] : span[1]]
                 text, given = sql[: span[0]] + middle + sql[span[1] :], parameters
                 if plan is not None and not has_no_data(sql[span[1] :]):
-                    before = self._leave_out_finished(plan, bound)
+                    before = self._leave_out_finished(plan, bound, control)
                     final, changed = self._materialise(plan, bound, parameters, control, before)
                     if final != bound.final:
                         # LIMIT stopped early: rows whose answers are still missing are none to choose from.
@@ -483,7 +483,7 @@ class Engine:
         from aidb.exec.guarantees import running  # numpy and scipy, for those who need them
 
         assert statement.guarantee is not None
-        before = self._leave_out_finished(plan, bound)
+        before = self._leave_out_finished(plan, bound, control)
         self.database.check(bound.final, parameters)
         try:
             questions = self._questions(bound, parameters, control, statement.core)
@@ -574,11 +574,12 @@ class Engine:
         s = self.settings
         return Limits(s.max_calls, s.max_seconds, s.max_cost, s.on_error, s.max_error_ratio)
 
-    def _leave_out_finished(self, plan: CallPlan, bound: Bound) -> Counter[str]:
-        """Spare the plan the questions that are known to find nothing; items that have an answer, by model."""
-        finished, answered = self._finished.among(plan.fills, bound.relations)
+    def _leave_out_finished(self, plan: CallPlan, bound: Bound, control: Control) -> Counter[str]:
+        """Spare the plan the questions that are known to find nothing; items that are over, by model."""
+        finished, over = self._finished.among(plan.fills, bound.relations)
+        control.before.add(over)
         plan.leave_out(finished)
-        return answered
+        return over.done
 
     def _log(self, sql: str, report: Report) -> None:
         """Keep the query and its report, where something can be written."""

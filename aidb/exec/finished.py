@@ -8,13 +8,13 @@ transaction that began earlier, for one, sees what once was.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 from aidb.catalog.names import quoted
 from aidb.catalog.relations import Fill, Relations
+from aidb.exec.control import Before
 from aidb.plan.names import before, is_row_each
 from aidb.plan.possible import missing_items
 from aidb.storage.database import Database, Shared, translated
@@ -37,16 +37,19 @@ class Finished:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def among(self, fills: Sequence[Fill], relations: Relations) -> tuple[frozenset[Fill], Counter[str]]:
-        """Which of these fills are finished, ancestors first; and by model how many items have an answer or failed."""
+    def among(self, fills: Sequence[Fill], relations: Relations) -> tuple[frozenset[Fill], Before]:
+        """Which of these fills are finished, ancestors first; and how many items are over."""
         known = self._known()
         parents = {fill: _parent(fill, relations) for fill in fills}
-        counts = self._counts([*(fill.ledger for fill in fills), *(p for p in parents.values() if p is not None)])
+        failed = {fill: f"{fill.ledger} WHERE _failed" for fill in fills}
+        tables = [*(fill.ledger for fill in fills), *(p for p in parents.values() if p is not None), *failed.values()]
+        counts = self._counts(tables)
         finished: set[Fill] = set()
-        answered: Counter[str] = Counter()
+        over = Before()
         for fill, parent in parents.items():
             done = counts[fill.ledger]
-            answered[fill.model] += done
+            over.done[fill.model] += done
+            over.failed[fill.model] += counts[failed[fill]]
             # While new items may come from its ancestors it is not finished.
             if parent is None or not all(f in finished for f in before(fill, relations)):
                 continue
@@ -57,7 +60,7 @@ class Finished:
                     continue
                 known[fill.ledger] = now
             finished.add(fill)
-        return frozenset(finished), answered
+        return frozenset(finished), over
 
     def _has_all(self, fill: Fill, parent: str, relations: Relations, equal: bool) -> bool:
         """Is every item in the ledger? equal: do both have as many rows?
@@ -80,7 +83,7 @@ class Finished:
             return known.finished
 
     def _counts(self, tables: Iterable[str]) -> dict[str, int]:
-        """Rows of each table, or subselect."""
+        """Rows of each table, or subselect, or part of a table (``name WHERE ...``)."""
         distinct = list(dict.fromkeys(tables))
         if not distinct:
             return {}

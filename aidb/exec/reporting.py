@@ -22,6 +22,10 @@ def report_of(
     if failed:
         left_out = "1 item was left out, as it" if failed == 1 else f"{failed} items were left out, as they"
         notes = (*notes, f"{left_out} failed: see aidb.errors, RETRY FAILED")
+    for model, n in control.before.failed.items():
+        if n:
+            items = "1 item has" if n == 1 else f"{n:,} items have"
+            notes = (*notes, f"{items} no answer of {model}, having failed before: see aidb.errors, RETRY FAILED")
     if plan is not None and plan.fallback:
         notes = (*notes, f"everything was materialised: {plan.fallback}")
     return Report(

@@ -292,7 +292,7 @@ class Stream:
     def _finish(self) -> None:
         control = self.questions.control
         for model in {f.model for f in self._plan.fills}:
-            control.judge_failures(model, "see aidb.errors", ended=True)
+            control.judge_failures(model)
         control.raise_if_stopped()
         self._report = self._told(True)
         self.is_done = True

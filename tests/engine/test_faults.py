@@ -301,9 +301,28 @@ def test_too_many_failures_end_the_query(con: aidb.Connection) -> None:
 def test_few_items_are_no_ratio_but_all_of_them_are_too_many(con: aidb.Connection) -> None:
     failing = FailingModel(model(), on_items=lambda x: x % 4 == 0)
     put(con, failing)
-    assert rows(con, "SELECT count(*) FROM v WHERE id < 16") == [(sum(i % 3 for i in range(16) if i % 4),)]
-    with pytest.raises(aidb.TooManyFailures):
+    with pytest.raises(aidb.TooManyFailures, match=r"all 3 items failed; .* See aidb\.errors"):
         con.execute("SELECT count(*) FROM v WHERE id IN (20, 24, 28)")
+    assert rows(con, "SELECT count(*) FROM v WHERE id < 16") == [(sum(i % 3 for i in range(16) if i % 4),)]
+
+
+def test_a_model_that_has_answered_others_is_not_broken_by_damaged_items(con: aidb.Connection) -> None:
+    put(con, FailingModel(model(), on_items=lambda x: x % 4 == 0))
+    few = "SELECT count(*) FROM v WHERE id < 8"
+    expected = con.execute(few).fetchall()
+    con.execute("RETRY FAILED")
+    cur = con.execute(few)
+    assert (cur.fetchall(), cur.report.failed) == (expected, 2)
+    assert con.execute("SELECT count(*) FROM v WHERE id IN (20, 24, 28)").fetchall() == [(0,)]
+
+
+def test_what_failed_before_is_told_again(con: aidb.Connection) -> None:
+    put(con, FailingModel(model(), on_items=lambda x: x in (3, 5)))
+    ask = "SELECT count(*) FROM v WHERE id < 8"
+    assert con.execute(ask).report.failed == 2
+    cur = con.execute(ask)
+    assert cur.report.failed == 0
+    assert cur.report.notes == ("2 items have no answer of m, having failed before: see aidb.errors, RETRY FAILED",)
 
 
 def test_unreadable_items_are_failures_and_no_calls() -> None:

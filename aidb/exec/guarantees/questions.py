@@ -88,7 +88,7 @@ class Questions:
         try:
             run_rounds(plan, statement)
             for model in {f.model for f in plan.fills}:
-                self.control.judge_failures(model, "see aidb.errors", ended=True)
+                self.control.judge_failures(model)
             self.control.raise_if_stopped()
         finally:
             self.registry.forget_costs()
