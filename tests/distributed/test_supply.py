@@ -85,6 +85,19 @@ def test_a_cap_waits_for_what_others_may_give_back() -> None:
     assert control.calls == {"m": 6}
 
 
+def test_what_a_cap_keeps_from_one_model_counts_as_asked_of_none() -> None:
+    control = Control(Limits(max_cost=3))
+    there = supply(control, 10, job(control, "free"), job(control, "dear", price_per_call=1.0))
+    assert there.take(alone=True).rows == 3  # type: ignore[union-attr]
+    there.done(3, 1)
+    assert there.take(alone=True) is None
+    with pytest.raises(aidb.BudgetExceeded, match="max_cost = 3"):
+        control.raise_if_stopped()
+    there.drop()
+    assert control.calls == {"free": 3, "dear": 3}
+    assert control.cost == 3
+
+
 def test_what_a_lost_worker_had_comes_first_and_a_suspect_alone() -> None:
     control = Control()
     there = supply(control, 20)

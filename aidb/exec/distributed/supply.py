@@ -154,10 +154,14 @@ class Supply:
             elif self._flying:
                 self._again.appendleft(chunk)
                 return None
+        reserved: list[tuple[str, int, float]] = []
         for job, items in zip(self._jobs, chunk.wants(), strict=True):
-            model = job.inference
-            if self._control.reserve(model.name, items, model.spec.price_per_call, whole=chunk.whole) < items:
-                return None  # and the statement is stopping
+            name, price = job.inference.name, job.inference.spec.price_per_call
+            reserved.append((name, self._control.reserve(name, items, price, whole=chunk.whole), price))
+            if reserved[-1][1] < items:  # the statement is stopping, and nobody will ask about any of them
+                for each in reserved:
+                    self._control.give_back(*each)
+                return None
         return replace(chunk, reserved=True)
 
     def _allowed(self, chunk: Chunk) -> int:
