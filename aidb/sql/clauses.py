@@ -428,6 +428,8 @@ class _Cutter:
             return "groups of digits have three digits and no space: 10,000"
         if token.key == ",":
             return "clauses follow one another without commas"
+        if last.kind == "proxy" and token.kind == "symbol":
+            return "an expression that is a proxy stands in brackets, all of it: USING PROXY (box.score + 1)"
         return "a guarantee stands behind the query: after WHERE and GROUP BY, before or after ORDER BY and LIMIT"
 
     def fail(self, message: str, clause: Clause, hint: str) -> SqlSyntaxError:
