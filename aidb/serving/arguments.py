@@ -105,8 +105,15 @@ def match(arguments: Sequence[Argument], variadic: bool, tensors: Sequence[Tenso
     return found, n
 
 
+class TooLarge(Exception):
+    """A request's pictures have more pixels together than are decoded at a time; in smaller parts it would do."""
+
+
 def read(given: Given, decode: Decoder) -> tuple[Values | None, dict[int, str]]:
-    """One input of a request, decoded; if items of it can't be, None and why, by place. Raises `Malformed`."""
+    """One input of a request, decoded; if items of it can't be, None and why, by place.
+
+    Raises `Malformed`, and `TooLarge` as ``decode`` does.
+    """
     data = given.tensor.data
     if given.kind == "column":
         return from_tensor(given.tensor, given.valid, given.type or "VARCHAR"), {}
@@ -120,6 +127,8 @@ def read(given: Given, decode: Decoder) -> tuple[Values | None, dict[int, str]]:
     for i, value in enumerate(data):
         try:
             found.append(value.decode("utf-8") if given.kind == "text" else decode(value))
+        except TooLarge:
+            raise
         except Exception as e:
             # Damaged files make decoders raise anything; it is this item's fault alone.
             wrong[i] = f"{given.tensor.name}: {e or type(e).__name__}"

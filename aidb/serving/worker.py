@@ -24,7 +24,7 @@ from aidb.exec.inference import Answer, Inference
 from aidb.exec.validate import ROW
 from aidb.protocol import columns
 from aidb.protocol.tensors import Malformed, Tensor
-from aidb.serving.arguments import Decoder, Given, join, read
+from aidb.serving.arguments import Decoder, Given, TooLarge, join, read
 from aidb.serving.batcher import Answered
 from aidb.serving.hosting import host
 from aidb.serving.settings import Hosted
@@ -80,7 +80,7 @@ def work(connection: Connection, hosted: Hosted, device: str | None, max_pixels:
     inference = Inference(hosted.name, model, Control())
     inference.bearable = size
     decode = partial(discover.load("aidb.connectors", "images").decode, max_pixels=max_pixels)
-    worker = _Worker(connection, inference, decode)
+    worker = _Worker(connection, inference, decode, size * max_pixels)
     connection.send(Ready(spec, size, spec.concurrency + 1))
     try:
         worker.run()
@@ -95,9 +95,12 @@ def _batch_size(hosted: Hosted, spec: ModelSpec) -> int:
 
 @dataclass
 class _Worker:
+    """most: pixels of one request's pictures together, as many as a full batch of the largest ones has."""
+
     connection: Connection
     inference: Inference
     decode: Decoder
+    most: int
     sending: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
@@ -132,6 +135,9 @@ class _Worker:
             except Malformed as e:
                 answers[place] = Answered(status=400, message=str(e))
                 continue
+            except TooLarge as e:
+                answers[place] = Answered(status=413, message=str(e))
+                continue
             if wrong:
                 answers[place] = _refused(wrong)
             else:
@@ -151,8 +157,18 @@ class _Worker:
     def _read(self, given: Sequence[Given]) -> tuple[list[Values], dict[int, str]]:
         found: list[Values] = []
         wrong: dict[int, str] = {}
+        left = self.most
+
+        def decode(data: bytes) -> np.ndarray:
+            nonlocal left
+            picture = self.decode(data)
+            left -= picture.shape[0] * picture.shape[1]
+            if left < 0:
+                raise TooLarge(f"the pictures have more than {self.most:,} pixels together: send fewer at a time")
+            return picture
+
         for one in given:
-            values, errors = read(one, self.decode)
+            values, errors = read(one, decode)
             wrong |= errors
             if values is not None:
                 found.append(values)

@@ -6,16 +6,21 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from multiprocessing import Pipe
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from aidb.exec.control import Control
+from aidb.exec.inference import Inference
 from aidb.protocol.tensors import Malformed, Tensor
 from aidb.serving.arguments import Argument, Given, arguments_of, match, read
 from aidb.serving.batcher import Answered, Batcher, Full, Waiting
 from aidb.serving.guard import Guard
+from aidb.serving.worker import Job, _Worker
+from aidb.spi import Input
 from aidb.testing import FakeModel
 
 
@@ -237,6 +242,22 @@ def test_text_that_is_none_is_its_items_fault() -> None:
     values, wrong = read(given, lambda _: np.zeros(0))
     assert values is None
     assert list(wrong) == [1]
+
+
+def test_pictures_have_so_many_pixels_together() -> None:
+    """A client sends fewer at a time then; the other requests of the batch are answered."""
+    model = FakeModel("m", {"y": "INTEGER"}, lambda x: x.shape[0], inputs=[Input("x", "image")])
+    decode = lambda data: np.zeros((int(data), 10, 3), np.uint8)  # noqa: E731
+    worker = _Worker(Pipe()[0], Inference("m", model, Control()), decode, most=250)
+    worker.turn = threading.Semaphore(1)
+    requests = []
+    for files in ([b"10", b"10"], [b"10", b"10", b"6"], [b"25"]):
+        [given], n = match([Argument("x", "image")], False, [Tensor.of_bytes("x", files)])
+        requests.append(((given,), n))
+    done = worker._answer(Job(1, tuple(requests)))
+    assert [answer.status for answer in done.answers] == [200, 413, 200]
+    assert "more than 250 pixels together" in done.answers[1].message
+    assert done.answers[2].tensors[0].data.tolist() == [25]
 
 
 def test_settings_close_open_inputs() -> None:
