@@ -109,6 +109,15 @@ def test_keys_types_and_comments(world: World) -> None:
             ask("nothing")
 
 
+def test_a_bracket_in_a_text_is_none_around_the_expression() -> None:
+    engine = sa.create_engine("aidb://")
+    with engine.begin() as con:
+        con.execute(sa.text("CREATE TABLE t (x VARCHAR, y VARCHAR, CHECK ((x = '(') OR (y = ')')), CHECK (x <> ')'))"))
+        found = [c["sqltext"] for c in sa.inspect(con).get_check_constraints("t")]
+    engine.dispose()
+    assert found == ["(x = '(') OR (y = ')')", "x != ')'"]
+
+
 def test_reflecting_everything_runs_no_model(world: World) -> None:
     before = world.double.calls + world.words.calls
     metadata = sa.MetaData()

@@ -11,6 +11,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 import aidb
 from aidb.exec.registry import STORED
+from aidb.sql.tokens import scan
 from aidb.surfaces.described import Described, described
 from aidb.surfaces.sqlalchemy.columntypes import sqlalchemy_type
 
@@ -291,15 +292,7 @@ def _index(name: str, unique: bool, parts: list[str], columns: set[str]) -> dict
 
 def _bare(expression: str) -> str:
     """An expression without the brackets around all of it."""
-    while expression.startswith("(") and _closes(expression) == len(expression) - 1:
-        expression = expression[1:-1]
-    return expression
-
-
-def _closes(text: str) -> int:
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return i
-    return -1
+    first, *others = scan(expression)
+    if first.key != "(" or next((t for t in others if t.depth == first.depth), None) is not others[-1]:
+        return expression
+    return _bare(expression[first.end : others[-1].start])
