@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -29,6 +29,8 @@ from aidb.storage.items import count
 from aidb.storage.schema import INTERNAL
 
 FORMAT = 1
+_BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss"}
+"""Stores without folders: asked for one they would make a bucket, of a name that may have been a slip of the pen."""
 PART = 1_000_000
 """Rows of a Parquet file, at most."""
 CHUNK = 65_536
@@ -57,6 +59,21 @@ class Taken:
 
     def __add__(self, other: Taken) -> Taken:
         return Taken(self.new + other.new, self.known + other.known, self.elsewhere + other.elsewhere)
+
+
+class _Part:
+    """A Parquet file that is being written. It is in its store only once it was closed, and whether it is `close` says."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
+        self.writer = pq.ParquetWriter(file, schema, compression="zstd")
+
+    def close(self) -> None:
+        """Write what is left; once."""
+        try:
+            self.writer.close()
+        finally:
+            self._file.close()
 
 
 class Folder:
@@ -106,29 +123,34 @@ class Folder:
 
     def write(self, kind: str, batches: pa.RecordBatchReader) -> int:
         """Write batches as parts ``kind/part-00000.parquet``...; the number of rows."""
-        rows = part = 0
-        writer: pq.ParquetWriter | None = None
-        room = 0
+        rows = number = room = 0
+        part: _Part | None = None
         with self._naming(kind):
-            self._fs.makedirs(self.within(kind), exist_ok=True)
+            if not self._has_buckets:
+                self._fs.makedirs(self.within(kind), exist_ok=True)
             try:
                 for batch in batches:
-                    if writer is None or room <= 0:
-                        if writer is not None:
-                            writer.close()
-                        writer = self._part(f"{kind}/part-{part:05}.parquet", batches.schema)
-                        part, room = part + 1, PART
-                    writer.write_batch(batch)
+                    if part is None or room <= 0:
+                        if part is not None:
+                            part.close()
+                        part = self._part(f"{kind}/part-{number:05}.parquet", batches.schema)
+                        number, room = number + 1, PART
+                    part.writer.write_batch(batch)
                     rows, room = rows + batch.num_rows, room - batch.num_rows
-                if writer is None:  # a schema without rows is an answer too
-                    writer = self._part(f"{kind}/part-{part:05}.parquet", batches.schema)
+                if part is None:  # a schema without rows is an answer too
+                    part = self._part(f"{kind}/part-{number:05}.parquet", batches.schema)
             finally:
-                if writer is not None:
-                    writer.close()
+                if part is not None:
+                    part.close()
         return rows
 
-    def _part(self, name: str, schema: pa.Schema) -> pq.ParquetWriter:
-        return pq.ParquetWriter(self._fs.open(self.within(name), "wb"), schema, compression="zstd")
+    @property
+    def _has_buckets(self) -> bool:
+        protocols = [self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol
+        return not _BUCKETS.isdisjoint(protocols)
+
+    def _part(self, name: str, schema: pa.Schema) -> _Part:
+        return _Part(self._fs.open(self.within(name), "wb"), schema)
 
     def read(self, kind: str) -> pa.RecordBatchReader:
         """All parts of a kind, one after the other."""

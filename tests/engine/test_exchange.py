@@ -119,6 +119,41 @@ def test_a_store_by_its_address_shows_what_others_have_written_since(
             con.execute(export)
 
 
+class _Refusing(LocalFileSystem):
+    """A store that says at the end of a file that it can't have it."""
+
+    protocol = "refusing"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("refusing://")))
+
+    def _open(self, path: str, mode: str = "rb", **more: Any) -> Any:
+        file = super()._open(path, mode, **more)
+        return _Lost(file) if "rows" in path else file
+
+
+class _Lost:
+    def __init__(self, file: Any) -> None:
+        self.file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def close(self) -> None:
+        self.file.close()
+        raise OSError("the bucket is full")
+
+
+def test_a_part_that_a_store_did_not_take_is_no_export(exported: tuple[Path, aidb.Connection], tmp_path: Path) -> None:
+    _, con = exported
+    fsspec.register_implementation("refusing", _Refusing, clobber=True)
+    with pytest.raises(aidb.OperationalError, match="rows: the bucket is full"):
+        con.execute(f"EXPORT VIRTUAL TABLE docs TO 'refusing://{tmp_path}/out'")
+    assert (tmp_path / "out/0/rows").exists()
+    assert not (tmp_path / "out/manifest.json").exists()
+
+
 def test_what_was_known_stays_and_what_failed_is_settled(
     exported: tuple[Path, aidb.Connection], tmp_path: Path
 ) -> None:
