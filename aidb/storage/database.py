@@ -105,7 +105,10 @@ class Database:
         config = {"autoinstall_known_extensions": "false"}
         stem = Path(path).name.split(".")[0].lower()  # what DuckDB calls the catalog of a file
         if self._file is None or stem not in _RESERVED:
-            return Shared(duckdb.connect(path, read_only=self.read_only, config=config), None)
+            root = duckdb.connect(path, read_only=self.read_only, config=config)
+            if self._file is not None and not self.read_only:
+                self._check_lasts(root)
+            return Shared(root, None)
         root, use = duckdb.connect(":memory:", config=config), stem + "_db"
         options = " (READ_ONLY)" if self.read_only else ""
         try:
@@ -114,6 +117,16 @@ class Database:
             root.close()
             raise
         return Shared(root, use)
+
+    def _check_lasts(self, root: duckdb.DuckDBPyConnection) -> None:
+        """Of a CSV, JSON or Parquet file DuckDB makes a database in memory, and what is paid for would be gone with it."""
+        sql = "SELECT path IS NULL FROM duckdb_databases() WHERE database_name = current_database()"
+        if root.execute(sql).fetchall() == [(True,)]:
+            root.close()
+            raise errors.OperationalError(
+                f"{self.path} holds rows and is no database, so that nothing could be stored in it: open another file, and read "
+                f"it there, FROM {literal(self.path)}"
+            )
 
     def _open_copy(self) -> Shared:
         """What another process is writing, as it stands now."""

@@ -217,6 +217,14 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert (tmp_path / "x.db").read_bytes() == b"this is not a database" * 1000
 
 
+def test_a_file_of_rows_is_no_place_to_store(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id,name\n1,owl\n")
+    with pytest.raises(aidb.OperationalError, match=r"rows\.csv holds rows and is no database.* FROM '.*rows\.csv'"):
+        aidb.connect(path)
+    assert path.read_text() == "id,name\n1,owl\n"
+
+
 @pytest.mark.parametrize("way", ["cut", "overwritten"])
 def test_a_damaged_file_is_said_to_be(tmp_path: Path, way: str) -> None:
     with filled(tmp_path / "x.db") as con:
