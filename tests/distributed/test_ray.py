@@ -299,6 +299,7 @@ def test_a_guarantee_and_streamed_rows(con: aidb.Connection) -> None:
         return {"odd": [value % 2 == 1 for value in x.to_pylist()]}
 
     con.execute("CREATE BLOB TABLE t AS SELECT range AS id, range::INTEGER AS x FROM range(3000) KEY (id)")
+
     @aidb.model(outputs={"score": "DOUBLE"}, batch_size=64)
     def hint(x: Any) -> Any:
         return {"score": [(value * 7 % 10 + 5 * (value % 2)) / 15 for value in x.to_pylist()]}
