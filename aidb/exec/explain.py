@@ -17,7 +17,8 @@ from aidb.report import Report
 class ModelEstimate:
     """What one model would do: items at most, of how many without an answer; seconds; cost in the price's currency.
 
-    certain: the number can't rise (items of models whose inputs are still missing are guessed from what is known).
+    certain: the number can't rise (items of models whose inputs are still missing are guessed from what is known). timed:
+    the model has run here; until then its provider's word stands for the time that an item takes.
     """
 
     model: str
@@ -27,6 +28,7 @@ class ModelEstimate:
     seconds: float
     cost: float
     certain: bool
+    timed: bool = True
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ def _note(m: ModelEstimate) -> str:
         return "guessed: its inputs are not known yet"
     if m.missing == 0:
         return "all answers are stored"
-    return f"at most; {m.missing:,} item{' has' if m.missing == 1 else 's have'} no answer yet"
+    found = f"at most; {m.missing:,} item{' has' if m.missing == 1 else 's have'} no answer yet"
+    return found if m.timed else f"{found}; seconds as declared"
 
 
 def estimate(
@@ -143,6 +146,7 @@ def estimate(
                 items * seconds,
                 items * model.price_per_call,
                 certain,
+                registry.is_timed(definition),
             )
         )
     extra = [f"every item is needed: {plan.fallback}"] if plan.fallback else []

@@ -26,7 +26,7 @@ from aidb.exec.registry import Registry
 from aidb.exec.run import Rows, Run, Worker
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
-from aidb.storage.answers import AnswerWriter, seconds_per_item
+from aidb.storage.answers import AnswerWriter
 from aidb.storage.database import Database, Parameters, translated
 
 if TYPE_CHECKING:
@@ -168,8 +168,7 @@ class Statement:
 
     def measured(self, fill: Fill) -> bool:
         """Has the fill's model run on its items before?"""
-        definition = self._shared.registry.definition(fill)
-        return seconds_per_item(self._shared.database.user, definition) is not None
+        return self._shared.registry.is_timed(self._shared.registry.definition(fill))
 
     def materialise(self, items: Sequence[tuple[Fill, pa.Table]]) -> None:
         """Run each fill's model on its keys, and store all answers. Fills with the same items share one decoding."""

@@ -421,6 +421,10 @@ class Registry:
             self._costs[fill.id] = measured if measured is not None else declared
         return self._costs[fill.id]
 
+    def is_timed(self, fill: FillDefinition) -> bool:
+        """Has its model run here, so that `seconds` is measured?"""
+        return seconds_per_item(self.database.user, fill) is not None
+
     def forget_costs(self) -> None:
         """Measure anew what an item costs."""
         self._costs.clear()
