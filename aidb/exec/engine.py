@@ -25,7 +25,7 @@ from aidb.exec.changes import ModelsChanged, again
 from aidb.exec.checked import catalog
 from aidb.exec.control import Control, Limits, Progress
 from aidb.exec.define import Definer
-from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate
+from aidb.exec.explain import COLUMNS, Explanation, analysed, estimate, unpruned
 from aidb.exec.finished import Finished
 from aidb.exec.guarantees.clauses import capped, check_names, check_oracle, needs_sampling, useless
 from aidb.exec.guarantees.questions import Questions
@@ -232,9 +232,12 @@ class Engine:
         statement = parse(sql)
         if isinstance(statement, Native) and (span := inner_query(sql)) is not None:
             statement = parse(sql[span[0] : span[1]])
-        if not isinstance(statement, Query):
-            raise ProgrammingError("only a query can be explained")
-        return self._foretell(statement, parameters)
+        if isinstance(statement, Query):
+            return self._foretell(statement, parameters)
+        needs = self._writing.read(sql).needs if isinstance(statement, Native) else ()
+        if not needs:
+            raise ProgrammingError("only a query can be explained, or a statement that reads what models fill")
+        return unpruned(self._explain(query, None) for query in needs)
 
     def _foretell(self, statement: Query, parameters: Parameters) -> Explanation:
         notes = self._check_guarantee(statement)

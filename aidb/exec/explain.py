@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -166,6 +166,14 @@ def _rows_per_item(query: Callable[..., pa.Table], fill: Fill) -> float:
     counts = query(f"SELECT (SELECT count(*) FROM {fill.rows}) AS n, (SELECT count(*) FROM {fill.ledger}) AS m", {})
     rows, items = counts.column(0)[0].as_py(), counts.column(1)[0].as_py()
     return rows / items if items else 1.0
+
+
+def unpruned(needs: Iterable[Explanation]) -> Explanation:
+    """Of an UPDATE, DELETE or MERGE, which is not pruned: all that it reads must be there before it runs."""
+    models = [m for need in needs for m in need.models]
+    return Explanation(
+        tuple(dict.fromkeys(models)), ("every item of what it reads is asked, whatever its conditions say",)
+    )
 
 
 def analysed(explanation: Explanation, report: Report) -> Explanation:

@@ -174,3 +174,20 @@ def test_in_a_transaction_what_needs_no_model_works(con: aidb.Connection) -> Non
         con.execute(f"SELECT sum(points) FROM {TABLE}")
     con.execute("ROLLBACK")
     assert con.execute(f"SELECT sum(points) FROM {TABLE}").fetchall() == [(4,)]
+
+
+def test_what_a_write_would_cost_is_told_before(con: aidb.Connection) -> None:
+    con.execute("CREATE TABLE seen AS SELECT 1 AS id, 0 AS n")
+    told = con.explain(f"INSERT INTO seen SELECT id, points FROM {TABLE} WHERE id < 3")
+    assert told.calls == {"score": 2}  # a NULL is asked about too
+    for sql in (
+        f"UPDATE seen SET n = points FROM {TABLE} t WHERE t.id = seen.id",
+        f"DELETE FROM seen USING {TABLE} t WHERE t.points = seen.n",
+        f"DELETE FROM {TABLE} WHERE points > 1",
+    ):
+        told = con.explain(sql)
+        assert told.calls == {"score": 3}
+        assert told.notes == ("every item of what it reads is asked, whatever its conditions say",)
+    assert con.execute("SELECT count(*) FROM aidb.calls").fetchone() == (0,)
+    with pytest.raises(aidb.ProgrammingError, match="only a query can be explained"):
+        con.explain("DELETE FROM seen")
