@@ -142,6 +142,22 @@ def _logistic(apart: float, share: float, n: int, slope: float) -> Pair:
     return 1 / (1 + np.exp(-logit)), truth
 
 
+def _kinds(weak: float, share: float, n: int) -> Pair:
+    """Two kinds of positives: most are far from the negatives, a share of them is hardly told apart."""
+    random = np.random.default_rng(36)
+    truth = random.random(n) < share
+    return random.normal(size=n) + np.where(random.random(n) < weak, 0.7, 4.0) * truth, truth
+
+
+def _frames(n: int = 2624, scored: int = 65, seen: int = 47, positives: int = 97) -> Pair:
+    """Frames of a video: nearly all have the score 0, and with it half of the positives."""
+    random = np.random.default_rng(37)
+    scores, truth = np.zeros(n), np.zeros(n, dtype=bool)
+    scores[:scored] = random.random(scored)
+    truth[:seen] = truth[scored + random.permutation(n - scored)[: positives - seen]] = True
+    return scores, truth
+
+
 def _missing(share: float, pair: Pair) -> Pair:
     scores, truth = pair[0].copy(), pair[1]
     scores[np.random.default_rng(15).random(len(scores)) < share] = np.nan
@@ -205,4 +221,14 @@ MADE: dict[str, Callable[[], Pair]] = {
     "fresh_lost10": lambda: _overlooked(0.1, _beta(0.02, 3, 150_000, seed=24)),
     "fresh_nan5": lambda: _missing(0.05, _beta(0.02, 1, 150_000, seed=25)),
     "fresh_digit5": lambda: _digits(5),
+    # made up before the misses on the tables above were looked into
+    "later_beta": lambda: _beta(0.015, 3, 120_000, seed=31),
+    "later_shuffled": lambda: _shuffled(0.1, _beta(0.02, 2, 120_000, seed=32)),
+    "later_power": lambda: _power(1.7, 0.006, 150_000),
+    "later_bells": lambda: _bells(2.6, 0.015, 120_000),
+    "later_reversed": lambda: (-_beta(0.02, 1.5, 120_000, seed=33)[0], _beta(0.02, 1.5, 120_000, seed=33)[1]),
+    "later_ties": lambda: (np.round(_beta(0.03, 2, 100_000, seed=34)[0], 1), _beta(0.03, 2, 100_000, seed=34)[1]),
+    "later_lost08": lambda: _overlooked(0.08, _beta(0.02, 1.5, 120_000, seed=35)),
+    "later_kinds": lambda: _kinds(0.15, 0.01, 120_000),
+    "later_frames": _frames,
 }
