@@ -11,7 +11,7 @@ from scipy.stats import binom
 from aidb.stats.selection import select
 from aidb.stats.selection.cells import cells
 from aidb.stats.selection.population import FAILED, Population
-from aidb.stats.selection.promise import misplaced, promised, trailing
+from aidb.stats.selection.promise import UNSEEN, doubtful, misplaced, promised, trailing
 from aidb.stats.selection.result import selection
 
 DELTA = 0.05
@@ -98,7 +98,7 @@ def test_recall_holds_on_proxies_that_are_noisy_fail_or_lie(spoil):
 
 
 def test_a_noisy_proxy_is_refused_by_the_promise_of_its_scores(monkeypatch):
-    monkeypatch.setattr(module, "misplaced", lambda scores, positive: False)
+    monkeypatch.setattr(module, "misplaced", lambda scores, positive, mean: False)
     scores, truth = calibrated(n=100_000, a=0.01, seed=5)
     spoilt = noisy(scores, truth, np.random.default_rng(6), 0.02)
     notes = [" ".join(answer(spoilt, truth, 1000, seed).notes) for seed in range(10)]
@@ -198,19 +198,58 @@ def test_what_trails_behind_is_that_of_a_slow_power_of_the_rank():
     trail = trailing(n, np.array([100, far, 50_000, n]), far, hits, density)
     beyond = [density[far:].sum(), density[far:].sum(), density[50_000:].sum(), 0]
     assert trail == pytest.approx(beyond, rel=0.01, abs=1e-9)
+    none = trailing(n, np.array([far]), far, np.array([], dtype=int), np.array([]), np.array([30.0]))
+    assert none == pytest.approx([UNSEEN * 30 * (1 - (far / n) ** 0.5) / (3**0.5 - 1)])
 
 
 def test_a_share_of_misplaced_scores_is_noticed_and_a_good_or_merely_crooked_proxy_is_not():
     random = np.random.default_rng(16)
     scores = random.beta(0.5, 0.5, size=3000)
     fair = (random.random(3000) < scores).astype(float)
-    moved = (random.random(3000) < 0.75 * scores).astype(float)
+    moved = (random.random(3000) < 0.75 * scores + 0.25 * 0.5).astype(float)
     logit = np.log(scores / (1 - scores))
     crooked = (random.random(3000) < 1 / (1 + np.exp(-(0.4 * logit - 1)))).astype(float)
-    assert misplaced(scores, moved)
-    assert not misplaced(scores, crooked)
-    assert not misplaced(scores, np.maximum(fair, scores > 0.9))
-    assert not misplaced(scores[:3], fair[:3])
+    assert misplaced(scores, moved, 0.5)
+    assert not misplaced(scores, crooked, 0.5)
+    assert not misplaced(scores, np.maximum(fair, scores > 0.9), 0.5)
+    assert not misplaced(scores[:3], fair[:3], 0.5)
+
+
+def test_few_labels_leave_it_open_whether_scores_are_misplaced_and_many_do_not():
+    random = np.random.default_rng(17)
+    scores = random.beta(0.5, 0.5, size=3000)
+    fair = (random.random(3000) < scores).astype(float)
+    assert doubtful(scores[:20], fair[:20], 0.5)
+    assert not doubtful(scores, fair, 0.5)
+    assert not doubtful(scores, (scores > 0.6).astype(float), 0.5)
+    assert not doubtful(np.zeros(5), np.zeros(5), 0.0)
+
+
+def test_a_share_of_shuffled_scores_returns_the_whole_table():
+    """A fifth of the rows carry the score of another: of the positives a fifth lie anywhere, and few labels show it."""
+    scores, truth = calibrated(n=50_000, a=0.02, seed=18)
+    random = np.random.default_rng(19)
+    moved = random.random(len(scores)) < 0.2
+    scores[moved] = random.permutation(scores[moved])
+    notes = [" ".join(answer(scores, truth, 1000, seed).notes) for seed in range(25)]
+    assert sum("of another row" in note for note in notes) >= 21
+
+
+@pytest.mark.parametrize("budget", [200, 600])
+def test_no_cut_leaves_out_less_than_a_fifth(budget):
+    scores, truth = calibrated(seed=20)
+    for seed in range(15):
+        size = len(answer(-scores, truth, budget, seed).indices)
+        assert size <= 0.8 * len(scores) or size >= len(scores) - budget
+
+
+def test_tails_by_rank_that_end_nowhere_are_not_cut_off():
+    """Scores that say nothing but an order, positives that thin out as rank ** -1.5: a tenth of them lie in the last half."""
+    random = np.random.default_rng(21)
+    rank = np.arange(50_000) + 20.0
+    density = rank**-1.5
+    truth = random.random(len(rank)) < np.minimum(density * 1000 / density.sum(), 0.9)
+    assert misses(-rank, truth, 1000, 60) <= 4
 
 
 def test_rows_of_one_score_speak_for_each_other() -> None:

@@ -17,13 +17,14 @@ standardized rates*, Statistics in Medicine 16 (1997).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaincinv
 
 from aidb.stats.selection.population import NO, YES, Floats, Ints, Population
-from aidb.stats.selection.promise import MODEST, misplaced, promised, trailing
+from aidb.stats.selection.promise import MODEST, doubtful, misplaced, promised, trailing
 from aidb.stats.selection.result import Chosen
 
 
@@ -36,6 +37,8 @@ class Plan:
     reached; close: share that is flat above it. near: labels in the zone per allowed miss, so that a hit there weighs
     little. beyond: an unseen positive is supposed to lie 1 + beyond / labels times deeper than the deepest seen. safety: divides
     delta in the limit of the misses. trust: share of the allowed misses up to which the promise of the scores may go.
+    doubt: share of the second stage that goes to the surest scores, if the pilot leaves open whether a share of all scores
+    is misplaced. most: a cut that keeps a larger share of the rows than that gains little, and is none.
     """
 
     pilot: float = 0.3
@@ -46,6 +49,8 @@ class Plan:
     beyond: float = 150.0
     safety: float = 1.5
     trust: float = 0.5
+    doubt: float = 0.05
+    most: float = 0.8
 
 
 USUAL = Plan()
@@ -67,7 +72,7 @@ def cells(
     certificate = _Certificate(grid, sample, known, allowed, delta / plan.safety, plan)
     prevalence = max(certificate.total, 3.0) / population.n
     needed = math.ceil(-math.log(delta) / allowed / prevalence)
-    cut, why = (None, _MISPLACED) if _misplaced(population, grid) else certificate.cut()
+    cut, why = (None, _MISPLACED) if _heed(population, grid, misplaced) else certificate.cut()
     if cut is None:
         _finish(population, population.n)
         return _everything(population, why, needed)
@@ -89,11 +94,11 @@ _MISPLACED = (
 )
 
 
-def _misplaced(population: Population, grid: _Grid) -> bool:
-    """The warning of `misplaced`, by every label there is: those known beforehand were hardly chosen by their truth."""
+def _heed(population: Population, grid: _Grid, warning: Callable[[Floats, Floats, float], bool]) -> bool:
+    """A warning of the scores, by every label there is: those known beforehand were hardly chosen by their truth."""
     told = np.flatnonzero((population.labels == YES) | (population.labels == NO))
     positive = (population.labels[told] == YES).astype(np.float64)
-    return grid.scores is not None and misplaced(population.scores[told], positive)
+    return grid.scores is not None and warning(population.scores[told], positive, grid.mean)
 
 
 def _everything(population: Population, why: str, needed: int | None) -> Chosen:
@@ -128,6 +133,7 @@ class _Grid:
         self.middle = (self.edges[:-1] + self.edges[1:]) / 2
         probable = scores[0] <= 1 and scores[-1] >= 0
         self.scores = scores if probable else None
+        self.mean = float(scores.mean())
         self.first = self._first()
 
     def _first(self) -> Floats:
@@ -212,6 +218,9 @@ def _draw(
     close = _shares(rest / np.maximum(grid.middle / reach, 1.0))
     again = _shares(np.where(deep, 1.0, 0.2) * grid.first * rest / grid.sizes)
     shares = plan.zone * zone + plan.close * close + (1 - plan.zone - plan.close) * again
+    sure = np.where(grid.edges[1:] <= plan.doubt * count, rest, 0.0)
+    if sure.any() and _heed(population, grid, doubtful):
+        shares = (1 - plan.doubt) * shares + plan.doubt * _shares(sure)
     second = _Stage(grid.edges - before, rest, shares, count, rng)
     rows = second.rows + np.searchsorted(first.rows - np.arange(pilot), second.rows, side="right")
     hits = np.sort(np.concatenate([hits, _ask(population, grid, rows)]))
@@ -252,7 +261,7 @@ class _Certificate:
 
     def cut(self) -> tuple[int | None, str]:
         """The smallest position that passes, or None and why."""
-        labels = (self._balance() <= 0) & (self._cuts < self._grid.n)  # a cut below the last row leaves nothing out
+        labels = (self._balance() <= 0) & (self._cuts <= self._plan.most * self._grid.n)
         fine = labels & (self._warned() <= self._plan.trust * self._allowed * self._kept)
         if fine.any():
             return int(self._cuts[np.argmax(fine)]), ""
@@ -298,9 +307,10 @@ class _Certificate:
         alike, found = (len(x) - int(np.searchsorted(x, grid.lowest)) for x in (sample.rows, sample.hits))
         if found:
             warned = np.maximum(warned, (grid.n - np.maximum(self._cuts, grid.lowest)) * (found / alike))
-        trail = trailing(grid.n, self._cuts, sample.far, sample.hits, self._weights)
         if grid.scores is None:
-            return warned + trail
+            place = np.minimum(np.maximum(self._cuts, int(sample.far)), grid.n - 1)
+            return warned + trailing(grid.n, self._cuts, sample.far, sample.hits, self._weights, sample.weight(place))
+        trail = trailing(grid.n, self._cuts, sample.far, sample.hits, self._weights)
         at = sample.weight(np.minimum(self._cuts, grid.n - 1))
         promise, rate = promised(grid.scores, self._cuts, sample.rows, sample.hits, self._weights, at)
         return warned + promise + np.where(rate > MODEST, trail, 0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from aidb.stats.selection.population import Floats, Ints
 
@@ -23,8 +24,13 @@ EVIDENCE = 0.75
 answer out of nine, a missed alarm the recall."""
 MODEST = 2.0
 """Scores that keep more than so many times their promise, promise too little to warn of anything."""
-RIVAL = 2.0
+RIVAL = 2.5
 """Log likelihood by which a logistic curve must beat the factor, so that the proxy counts as crooked and no more."""
+UNSEEN = 0.4
+"""Part of a positive that is counted where the labels thin out, though none was found there."""
+TYPICAL, CLEAR = 0.85, 3.0
+"""A factor that matters, and the log likelihood by which the scores as they are must beat it, or a logistic curve by
+twice as much, so that there is no doubt."""
 
 
 def promised(
@@ -50,35 +56,53 @@ def promised(
     return open_ * rate, rate
 
 
-def trailing(n: int, cuts: Ints, far: float, hits: Ints, weights: Floats) -> Floats:
+def trailing(n: int, cuts: Ints, far: float, hits: Ints, weights: Floats, unseen: npt.ArrayLike = 0.0) -> Floats:
     """Per cut: how many positives lie beyond what the labels reach if they thin out slowly, as rank ** -1.5.
 
     For proxies whose scores promise nothing, or less than they keep. The positives between a third of the place to
-    which labels reach, or of the cut if that lies deeper, and that place tell how many go on to the last of n rows.
+    which labels reach, or of the cut if that lies deeper, and that place tell how many go on to the last of n rows. They
+    are few and each stands for many, so that often none is hit: hence a part of one more is counted.
+
+    unseen (c,): how many positives one at that place stands for, where the scores say nothing else.
     """
     found = np.concatenate([[0.0], np.cumsum(weights)])
     place = np.minimum(np.maximum(cuts, far), n)
     inside = found[np.searchsorted(hits, place)] - found[np.searchsorted(hits, place / BAND)]
-    go_on: Floats = inside * (1 - np.sqrt(place / n)) / (math.sqrt(BAND) - 1)
+    go_on: Floats = (inside + UNSEEN * np.asarray(unseen)) * (1 - np.sqrt(place / n)) / (math.sqrt(BAND) - 1)
     return go_on
 
 
-def misplaced(scores: Floats, positive: Floats) -> bool:
+def misplaced(scores: Floats, positive: Floats, mean: float) -> bool:
     """Do the labels suggest that a share of all rows carry the score of another row?
 
     Then each score promises too much by one and the same factor, however high it is, and the share that is missing lies
     anywhere. Compared by likelihood are the scores as they are, the scores times a factor, and the scores behind a
     logistic curve; True if the factor beats the first clearly and the last does not beat the factor.
 
-    scores, positive: of labelled rows, drawn by rank alone.
+    scores, positive: of labelled rows, drawn by rank alone. mean: the score of a random row.
     """
     use = scores > TRACE
     p, y = np.clip(scores[use], TRACE, SURE), positive[use]
     if y.sum() < 5:
         return False
     plain = _fit(p, y)
-    factor = max(_fit(share * p + TRACE, y) for share in np.linspace(0.4, 0.98, 30))
+    factor = max(_fit(share * p + (1 - share) * mean, y) for share in np.linspace(0.4, 0.98, 30))
     return bool(factor >= plain + EVIDENCE and factor >= _logistic(p, y) - RIVAL)
+
+
+def doubtful(scores: Floats, positive: Floats, mean: float) -> bool:
+    """Do the labels leave room for what `misplaced` looks for?
+
+    False if they speak clearly for the scores as they are, or for a logistic curve.
+
+    The arguments are those of `misplaced`.
+    """
+    use = scores > TRACE
+    if not use.any():
+        return False
+    p, y = np.clip(scores[use], TRACE, SURE), positive[use]
+    factor = _fit(TYPICAL * p + (1 - TYPICAL) * mean, y)
+    return bool(factor >= _fit(p, y) - CLEAR and factor >= _logistic(p, y) - 2 * CLEAR)
 
 
 def _fit(p: Floats, y: Floats) -> float:
