@@ -69,16 +69,22 @@ def measure(
     seed: int = 0,
     seconds: float = np.inf,
 ) -> Row:
-    """Trials of one method; fewer of them if the seconds are over. The ties of a table are broken once for all."""
+    """Trials of one method; fewer of them if the seconds are over.
+
+    Ties are broken anew for each trial, as an answer does, where more than one row in a hundred has the score of another.
+    """
     base = Population(table.scores, _never, 0, np.random.default_rng(seed))
-    ranked = table.truth[base.order]
-    above = np.concatenate([[0], np.cumsum(ranked)])
+    above = np.concatenate([[0], np.cumsum(table.truth[base.order])])
+    tied = len(np.unique(table.scores)) < 0.99 * len(table.scores)
     targets = [target for target in (recall, precision) if target is not None]
     decide = _decide(method, recall, precision)
     met, got = 0, []
     budget = None if method == VERIFIED else budget
     start = time.monotonic()
     for trial in range(trials):
+        if tied and trial:
+            base = Population(table.scores, _never, 0, np.random.default_rng((seed, trial, 1)))
+            above = np.concatenate([[0], np.cumsum(table.truth[base.order])])
         population = Ranked(base, lambda rows: table.truth[rows], budget)
         if population.left >= population.n and len(targets) == 1 and method != VERIFIED:
             population.ask(population.unknown())
