@@ -6,6 +6,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from aidb import bulk, errors
@@ -19,7 +20,6 @@ from aidb.spi.content import CONTENT_SQL
 from aidb.sql.many import ManyRows, many_rows
 from aidb.sql.parse import parse, split
 from aidb.sql.statements import Query
-from aidb.storage.database import translated
 from aidb.storage.growing import Growing
 
 if TYPE_CHECKING:
@@ -287,20 +287,24 @@ class Cursor:
 
     def fetchmany(self, size: int | None = None) -> list[tuple[Any, ...]]:
         """The next ``size`` rows (`arraysize` by default), fewer at the end."""
-        rows = self._left()
-        found = []
-        for _ in range(self.arraysize if size is None else size):
-            row = next(rows, None)
-            if row is None:
-                break
-            found.append(row)
-        return found
+        return self._taken(self.arraysize if size is None else size)
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """All rows that are left."""
-        rows = self._left()
         self._answer().hurry()
-        return list(rows)
+        return self._taken(None)
+
+    def _taken(self, n: int | None) -> list[tuple[Any, ...]]:
+        rows = self._left()
+        found: list[tuple[Any, ...]] = []
+        can_go_on = not isinstance(self._answer(), Growing)
+        try:
+            found.extend(rows if n is None else islice(rows, max(0, n)))
+        except BaseException:
+            if can_go_on:
+                self._rows = chain(found, rows)  # an interrupt costs none of them
+            raise
+        return found
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return self
@@ -335,8 +339,7 @@ def _statements(sql: object) -> list[str]:
 def _run(engine: Engine, sql: str, parameters: Parameters) -> Outcome:
     """Run a statement; if that fails for a value that has no SQL type, say for which."""
     try:
-        with translated():  # whatever an interrupt meets in between
-            return engine.run(sql, parameters)
+        return engine.run(sql, parameters)
     except (errors.NotSupportedError, errors.ProgrammingError, errors.DataError) as e:
         wrong = wrong_value(parameters, engine.database.is_usable)
         if wrong is None:

@@ -65,6 +65,7 @@ from aidb.sql.statements import (
 from aidb.storage.answer import Answer
 from aidb.storage.database import Database, Parameters
 from aidb.storage.schema import INTERNAL
+from aidb.storage.translated import translated
 
 EXIT_GRACE = 10.0
 """Seconds that a process which forgot to close its connections waits, before it ends, for batches in flight."""
@@ -225,7 +226,7 @@ class Engine:
             raise InterfaceError(
                 "a model can't run SQL on the connection that waits for its answer: let it connect on its own"
             )
-        with self._one:
+        with self._one, translated():  # whatever an interrupt meets in between
             yield
 
     def _explain(self, sql: str, parameters: Parameters) -> Explanation:

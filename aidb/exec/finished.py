@@ -17,7 +17,8 @@ from aidb.catalog.relations import Fill, Relations
 from aidb.exec.control import Before
 from aidb.plan.names import before, is_row_each
 from aidb.plan.possible import missing_items
-from aidb.storage.database import Database, Shared, translated
+from aidb.storage.database import Database, Shared
+from aidb.storage.translated import translated
 
 
 @dataclass

@@ -27,7 +27,8 @@ from aidb.exec.run import Rows, Run, Worker
 from aidb.exec.settings import Settings
 from aidb.spi import Connector
 from aidb.storage.answers import AnswerWriter
-from aidb.storage.database import Database, Parameters, translated
+from aidb.storage.database import Database, Parameters
+from aidb.storage.translated import translated
 
 if TYPE_CHECKING:
     from aidb.exec.distributed.shipping import Shipping

@@ -23,9 +23,10 @@ from aidb.exec.models import ModelPool
 from aidb.exec.snapshot import Natives, TablesByName, ViewsByName
 from aidb.sql.render import relation_sql
 from aidb.storage.answers import seconds_per_item
-from aidb.storage.database import Database, translated
+from aidb.storage.database import Database
 from aidb.storage.definitions import Definition, Definitions
 from aidb.storage.items import Dependent
+from aidb.storage.translated import translated
 
 STORED = "__stored"
 """What a plain table's name ends with once it has virtual columns; a view has its own name."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from aidb.catalog.names import quoted
 from aidb.spi.content import CONTENT_SQL
+from aidb.storage.translated import translated
 
 if TYPE_CHECKING:
     from aidb.storage.database import Database
@@ -58,7 +59,7 @@ class Answer:
         if self._table is not None:
             return self._table
         assert self._relation is not None
-        with self._lock:
+        with self._lock, translated():
             return self._relation.to_arrow_table()
 
     def reader(self, rows: int) -> pa.RecordBatchReader:
@@ -69,20 +70,19 @@ class Answer:
 
         def batches() -> Iterator[pa.RecordBatch]:
             for start in range(0, self.rows, rows):
-                with self._lock:
+                with self._lock, translated():
                     part = relation.limit(rows, start).to_arrow_table()
                 yield from part.combine_chunks().to_batches()
 
-        with self._lock:
+        with self._lock, translated():
             schema = relation.limit(0).to_arrow_table().schema
         return pa.RecordBatchReader.from_batches(schema, batches())
 
     def tuples(self) -> Iterator[tuple[Any, ...]]:
         """All rows as Python sees them: an int for HUGEINT, a timedelta for INTERVAL, a dict for MAP."""
         if self._relation is None:
-            yield from zip(*(c.to_pylist() for c in self.table.columns), strict=True)
-        else:
-            yield from self._fetched(self._relation, "*")
+            return zip(*(c.to_pylist() for c in self.table.columns), strict=True)
+        return _Fetching(self._relation, "*", self.rows, self._lock)
 
     def texts(self, form: Literal["sql", "json", "shown"] = "sql") -> Iterator[tuple[str | None, ...]]:
         """All rows as text; None is NULL.
@@ -92,9 +92,7 @@ class Answer:
         """
         if self._relation is None:
             write = partial(json.dumps, ensure_ascii=False) if form == "json" else str
-            for row in self.tuples():
-                yield tuple(None if value is None else write(value) for value in row)
-            return
+            return (tuple(None if value is None else write(value) for value in row) for row in self.tuples())
         names = [quoted(name) for name in self._relation.columns]
         types = [type_ for _, type_ in self.columns]
         if form != "json":
@@ -102,22 +100,41 @@ class Answer:
                 _shown(n) if form == "shown" and t == CONTENT_SQL else f"{n}::VARCHAR"
                 for n, t in zip(names, types, strict=True)
             ]
-            yield from self._fetched(self._relation, ", ".join(shown))
-            return
+            return _Fetching(self._relation, ", ".join(shown), self.rows, self._lock)
         # What JSON makes of a FLOAT are the digits of a DOUBLE that it is not; the text of a number is JSON already.
         how = [f"{n}::VARCHAR" if is_number(t) else f"to_json({n})::VARCHAR" for n, t in zip(names, types, strict=True)]
         fractions = [i for i, t in enumerate(types) if "FLOAT" in t or "DOUBLE" in t]
-        for row in self._fetched(self._relation, ", ".join(how)):
-            if any(row[i] is not None and _NOT_FINITE.search(row[i]) for i in fractions):
-                row = tuple(_finite(v) if i in fractions else v for i, v in enumerate(row))
-            yield row
 
-    def _fetched(self, relation: duckdb.DuckDBPyRelation, columns: str) -> Iterator[tuple[Any, ...]]:
-        for start in range(0, self.rows, CHUNK):
-            with self._lock:
-                part = relation if self.rows <= CHUNK else relation.limit(CHUNK, start)
-                chunk = (part if columns == "*" else part.project(columns)).fetchall()
-            yield from chunk
+        def written(row: tuple[Any, ...]) -> tuple[Any, ...]:
+            if not any(row[i] is not None and _NOT_FINITE.search(row[i]) for i in fractions):
+                return row
+            return tuple(_finite(v) if i in fractions else v for i, v in enumerate(row))
+
+        return map(written, _Fetching(self._relation, ", ".join(how), self.rows, self._lock))
+
+
+class _Fetching:
+    """The rows of what DuckDB keeps, chunk by chunk. After an interrupt it goes on where it was; a generator would be over."""
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation, columns: str, rows: int, lock: threading.RLock) -> None:
+        self._relation, self._columns, self._rows, self._lock = relation, columns, rows, lock
+        self._start = 0
+        self._now: Iterator[tuple[Any, ...]] = iter(())
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return self
+
+    def __next__(self) -> tuple[Any, ...]:
+        while True:
+            for row in self._now:
+                return row
+            if self._start >= self._rows:
+                raise StopIteration
+            with self._lock, translated():
+                part = self._relation if self._rows <= CHUNK else self._relation.limit(CHUNK, self._start)
+                chunk = (part if self._columns == "*" else part.project(self._columns)).fetchall()
+            self._start += CHUNK
+            self._now = iter(chunk)
 
 
 def _shown(content: str) -> str:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from aidb.catalog.definitions import FillDefinition
 from aidb.catalog.names import quoted
-from aidb.storage.database import translated
 from aidb.storage.schema import INTERNAL
+from aidb.storage.translated import translated
 
 ROW = "_row"
 

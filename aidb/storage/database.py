@@ -20,6 +20,7 @@ from aidb.catalog.names import literal, quoted
 from aidb.storage import schema
 from aidb.storage.answer import Answer
 from aidb.storage.copying import Copy, opened_copy
+from aidb.storage.translated import is_damage, translated
 
 T = TypeVar("T")
 Parameters = Sequence[Any] | Mapping[str, Any] | None
@@ -170,7 +171,7 @@ class Database:
             )
         if self.read_only and not os.path.exists(self.path):
             return errors.OperationalError(f"{self.path} does not exist, and read_only=True makes no new file")
-        if _is_damage(text) or "not a valid" in text:
+        if is_damage(text) or "not a valid" in text:
             return errors.OperationalError(f"{self.path} is damaged, or no database: {text}")
         return errors.OperationalError(f"can't open {self.path}: {text}")
 
@@ -466,43 +467,5 @@ def _reads(sql: str) -> bool:
     return bool(duckdb.extract_statements(sql)[-1].type == duckdb.StatementType.SELECT)
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn DuckDB's exceptions into ours, with its message."""
-    try:
-        yield
-    except duckdb.InterruptException as e:
-        raise errors.Interrupted() from e
-    except (duckdb.SyntaxException, duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException) as e:
-        raise errors.ProgrammingError(str(e)) from e
-    except duckdb.ConstraintException as e:
-        raise errors.IntegrityError(str(e)) from e
-    except duckdb.NotSupportedError as e:
-        raise errors.NotSupportedError(str(e)) from e
-    except duckdb.DataError as e:
-        raise errors.DataError(str(e)) from e
-    except duckdb.ProgrammingError as e:
-        raise errors.ProgrammingError(str(e)) from e
-    except duckdb.IntegrityError as e:
-        raise errors.IntegrityError(str(e)) from e
-    except duckdb.InternalException as e:
-        raise errors.OperationalError(
-            f"DuckDB reports an internal error; open the database again, finished work is stored: {e}"
-        ) from e
-    except duckdb.Error as e:
-        text = str(e)
-        if _is_damage(text):
-            text = f"the database file is damaged; what a copy of it holds can be used again: {text}"
-        elif "Could not write" in text or "No space left" in text:
-            text = f"nothing more can be written (is the disk full?); what was stored before is kept: {text}"
-        elif "invalidated" in text:
-            text = f"the database had to stop; open it again, finished work is stored: {text}"
-        raise errors.OperationalError(text) from e
-
-
 def _is_locked(text: str) -> bool:
     return "set lock" in text.lower() or "conflicting lock" in text.lower()
-
-
-def _is_damage(text: str) -> bool:
-    return "orrupt" in text or "Could not read enough bytes" in text

@@ -22,8 +22,8 @@ from aidb.catalog.definitions import (
 from aidb.catalog.names import quoted
 from aidb.errors import IntegrityError
 from aidb.spi import fingerprint
-from aidb.storage.database import translated
 from aidb.storage.schema import INTERNAL
+from aidb.storage.translated import translated
 
 Definition = ModelDefinition | BlobTable | VirtualTable | VirtualColumns | ProxyDefinition | IndexDefinition
 KINDS: dict[str, Callable[..., Definition]] = {

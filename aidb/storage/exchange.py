@@ -24,9 +24,9 @@ from aidb.catalog.definitions import FillDefinition
 from aidb.catalog.names import quoted
 from aidb.errors import OperationalError
 from aidb.storage.answers import error_key
-from aidb.storage.database import translated
 from aidb.storage.items import count
 from aidb.storage.schema import INTERNAL
+from aidb.storage.translated import translated
 
 FORMAT = 1
 _BUCKETS = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss"}

@@ -179,6 +179,30 @@ def test_between_two_queries_of_ours(con: aidb.Connection, monkeypatch: pytest.M
         con.execute("SELECT count(*) FROM t WHERE m(x) > 3 AND n(x) > 5")
 
 
+def test_while_rows_are_fetched(con: aidb.Connection) -> None:
+    """None of them is lost: the next fetch begins where the one before did."""
+    n = 2_000_000
+    cursor = con.execute(f"SELECT range AS n, range::VARCHAR AS text FROM range({n})")
+    first = cursor.fetchmany(3)
+    is_over = threading.Event()
+
+    def press() -> None:
+        while not is_over.wait(0.002):
+            con.interrupt()
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    try:
+        with pytest.raises(aidb.Interrupted):
+            cursor.fetchall()
+    finally:
+        is_over.set()
+        thread.join()
+    assert cursor.fetchmany(2) == [(3, "3"), (4, "4")]
+    assert len(cursor.fetchall()) == n - 5
+    assert first[2] == (2, "2")
+
+
 def test_with_nothing_running(con: aidb.Connection) -> None:
     put(con, model())
     con.interrupt()
