@@ -110,8 +110,8 @@ def _note(m: ModelEstimate) -> str:
         return "guessed: its inputs are not known yet"
     if m.missing == 0:
         return "all answers are stored"
-    found = f"at most; {m.missing:,} item{' has' if m.missing == 1 else 's have'} no answer yet"
-    return found if m.timed else f"{found}; seconds as declared"
+    found = f"at most; {m.missing:,} {'has' if m.missing == 1 else 'have'} no answer yet"
+    return found if m.timed else f"{found}; untimed"
 
 
 def estimate(
