@@ -76,9 +76,10 @@ class Database:
         self._began = False
         self._closed = False
         self._file = None if self.path.startswith(":memory:") else (os.path.realpath(self.path), read_only)
-        self.is_new = self.path == ":memory:" or not (self.path.startswith(":memory:") or os.path.exists(self.path))
         with _opening:
             shared = None if self._file is None else _open_files.get(self._file)
+            named = self._file is not None and shared is None and not os.path.exists(self.path)
+            self.is_new = named or self.path == ":memory:"
             self.shared = shared or self._connect()
             if self._file is not None:
                 _open_files[self._file] = self.shared

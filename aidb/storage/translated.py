@@ -9,6 +9,14 @@ import duckdb
 
 from aidb import errors
 
+_SAME = (
+    (duckdb.ProgrammingError, errors.ProgrammingError),
+    (duckdb.IntegrityError, errors.IntegrityError),
+    (duckdb.NotSupportedError, errors.NotSupportedError),
+    (duckdb.DataError, errors.DataError),
+)
+"""Kinds of PEP 249 that say enough. DuckDB's own kinds (of syntax, names, constraints) are kinds of these."""
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -17,18 +25,8 @@ def translated() -> Iterator[None]:
         yield
     except duckdb.InterruptException as e:
         raise errors.Interrupted() from e
-    except (duckdb.SyntaxException, duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException) as e:
-        raise errors.ProgrammingError(str(e)) from e
-    except duckdb.ConstraintException as e:
-        raise errors.IntegrityError(str(e)) from e
-    except duckdb.NotSupportedError as e:
-        raise errors.NotSupportedError(str(e)) from e
-    except duckdb.DataError as e:
-        raise errors.DataError(str(e)) from e
-    except duckdb.ProgrammingError as e:
-        raise errors.ProgrammingError(str(e)) from e
-    except duckdb.IntegrityError as e:
-        raise errors.IntegrityError(str(e)) from e
+    except tuple(theirs for theirs, _ in _SAME) as e:
+        raise next(ours for theirs, ours in _SAME if isinstance(e, theirs))(str(e)) from e
     except duckdb.InternalException as e:
         raise errors.OperationalError(
             f"DuckDB reports an internal error; open the database again, finished work is stored: {e}"
